@@ -1,0 +1,100 @@
+"""What is stored: one table of errors, whose primary key lists each project's newest first."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import JSON, BigInteger, Index, String, Text, insert
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_ID = 2**63 - 1
+
+# One byte a character, compared byte by byte: these columns make up the keys.
+Key = String(64).with_variant(mysql.VARCHAR(64, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+db = SQLAlchemy(model_class=Base)
+
+
+class Error(db.Model):
+    """One error that an app reported.
+
+    `id` counts down: it is 2**63 - 1 less the microseconds since 1970, so the smallest id is the newest error and
+    holds its time; nothing else stores it. Two errors of a project in the same microsecond want the same id: the
+    second takes the next smaller one, as if it had come a microsecond later (see `report`).
+
+    The primary key is (project, id), in this order: a project's newest errors are the start of one range of the
+    clustered key, and a page of older ones is the range after an id. No sort, no offset, and what arrives meanwhile
+    shifts no page.
+
+    An id has 19 digits (until the year 2231), which is more than a JavaScript number keeps (2**53): in JSON, ids are
+    strings, and sort as such.
+    """
+
+    project: Mapped[str] = mapped_column(Key, primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(Key)
+    type: Mapped[str] = mapped_column(String(200))
+    message: Mapped[str] = mapped_column(Text)
+    backtrace: Mapped[list[str]] = mapped_column(JSON)  # the innermost call first
+    context: Mapped[dict] = mapped_column(JSON)
+
+    __table_args__ = (
+        Index("error_by_group", "project", "fingerprint", "id"),  # holds all that the list of groups counts
+        {"mysql_charset": "utf8mb4"},
+    )
+
+
+def id_at(time: datetime) -> int:
+    """The id of an error at `time`."""
+    return MAX_ID - (time - EPOCH) // timedelta(microseconds=1)
+
+
+def time_of(id: int) -> datetime:
+    """The time, in UTC, that an id holds."""
+    return EPOCH + timedelta(microseconds=MAX_ID - id)
+
+
+def fingerprint(type: str, message: str, backtrace: list[str]) -> str:
+    """What the errors of one group share, in 16 hexadecimal digits: the type, and the innermost call or, without a
+    backtrace, the message. Numbers don't count: the group outlives a moved line, and order 17 is as good as order 4.
+    """
+    place = re.sub(
+        r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|0x[0-9a-f]+|\d+",
+        "#",
+        backtrace[0] if backtrace else message,
+        flags=re.IGNORECASE,
+    )
+    return blake2b(f"{type}\n{place}".encode(), digest_size=8).hexdigest()
+
+
+def report(project: str, type: str, message: str, backtrace: list[str], context: dict) -> int:
+    """Store an error that happens now, and return its id. Raises IntegrityError after a hundred taken ids."""
+    row = {
+        "project": project,
+        "fingerprint": fingerprint(type, message, backtrace),
+        "type": type,
+        "message": message,
+        "backtrace": backtrace,
+        "context": context,
+    }
+    id = id_at(datetime.now(UTC))
+    last = id - 99
+    while True:
+        try:
+            db.session.execute(insert(Error).values(id=id, **row))
+            db.session.commit()
+            return id
+        except IntegrityError:
+            db.session.rollback()
+            if id == last:
+                raise
+            id -= 1
