@@ -1,0 +1,160 @@
+#!/usr/bin/python
+"""A certificate authority of one's own, in a folder, and certificates signed by it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: local_certificate
+short_description: Certificate for a machine without a public name, signed by a CA in a folder
+description:
+  - Makes the CA (ca.crt, ca.key; ten years; it may sign names below a host, nothing else) the first time, and then
+    <name>.pem, which holds certificate, CA and private key in this order.
+  - A certificate is kept as long as its names are the same, this CA signed it, and a third of its time is left.
+options:
+  directory: {description: Folder of the CA. Made with mode 0700., type: path, required: true}
+  name: {description: The certificate's file name., type: str, required: true}
+  dns_names: {description: Host names that it is good for., type: list, elements: str, required: true}
+  days: {description: How long a new one is good for., type: int, default: 90}
+requirements: [cryptography]
+"""
+
+RETURN = r"""
+path: {description: The PEM file with certificate, CA and key., type: str, returned: always}
+"""
+
+import datetime
+import os
+import traceback
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    CRYPTOGRAPHY_ERROR = None
+except ImportError:
+    CRYPTOGRAPHY_ERROR = traceback.format_exc()
+
+CA_DAYS = 3650
+ANY_CLOCK = datetime.timedelta(hours=1)  # a machine whose clock is a little behind believes a new certificate too
+
+
+def common_name(text):
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])  # 64: X.520's limit
+
+
+def builder(subject, issuer, key, days, is_ca):
+    """What a CA's certificate and a server's have in common."""
+    now = datetime.datetime.now(datetime.UTC)
+    usage = dict.fromkeys(
+        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only"), False
+    )
+    usage |= {"digital_signature": not is_ca, "key_cert_sign": is_ca, "crl_sign": is_ca}
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - ANY_CLOCK)
+        .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=0 if is_ca else None), critical=True)
+        .add_extension(x509.KeyUsage(**usage), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def pem(thing):
+    if isinstance(thing, x509.Certificate):
+        return thing.public_bytes(serialization.Encoding.PEM)
+    return thing.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def write(path, content, mode):
+    """Replace a file at once, never readable by others for a moment."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+    new.rename(path)
+
+
+def load_ca(directory):
+    """The CA as (certificate, key), or None where it was never made. Half of one is an error that the caller reports."""
+    certificate, key = directory / "ca.crt", directory / "ca.key"
+    if not certificate.exists() and not key.exists():
+        return None
+    return (
+        x509.load_pem_x509_certificate(certificate.read_bytes()),
+        serialization.load_pem_private_key(key.read_bytes(), password=None),
+    )
+
+
+def make_ca(directory):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = common_name(f"Local CA of {os.uname().nodename}")
+    certificate = builder(name, name, key, CA_DAYS, is_ca=True).sign(key, hashes.SHA256())
+    write(directory / "ca.key", pem(key), 0o600)
+    write(directory / "ca.crt", pem(certificate), 0o644)
+    return certificate, key
+
+
+def good(path, ca, dns_names):
+    """Tell whether the certificate there can stay."""
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        certificate.verify_directly_issued_by(ca)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except Exception:  # absent, unreadable, another CA's: whatever it is, a new one replaces it
+        return False
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    left = end - datetime.datetime.now(datetime.UTC)
+    return set(names.get_values_for_type(x509.DNSName)) == set(dns_names) and left > (end - start) / 3
+
+
+def make(path, ca, ca_key, dns_names, days):
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = (
+        builder(common_name(dns_names[0]), ca.subject, key, days, is_ca=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in dns_names]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    write(path, pem(certificate) + pem(ca) + pem(key), 0o600)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "name": {"type": "str", "required": True},
+            "dns_names": {"type": "list", "elements": "str", "required": True},
+            "days": {"type": "int", "default": 90},
+        },
+        supports_check_mode=True,
+    )
+    if CRYPTOGRAPHY_ERROR:
+        module.fail_json(msg=missing_required_lib("cryptography"), exception=CRYPTOGRAPHY_ERROR)
+    directory, dns_names = Path(module.params["directory"]), module.params["dns_names"]
+    path = directory / f"{module.params['name']}.pem"
+    try:
+        ca = load_ca(directory)
+        changed = ca is None or not good(path, ca[0], dns_names)
+        if changed and not module.check_mode:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            certificate, key = ca or make_ca(directory)
+            make(path, certificate, key, dns_names, module.params["days"])
+    except (OSError, ValueError) as error:
+        module.fail_json(msg=f"the local CA in {directory} (nginx_local_ca_directory): {error}")
+    module.exit_json(changed=changed, **({"path": str(path)} if path.exists() else {}))
+
+
+if __name__ == "__main__":
+    main()
