@@ -1,0 +1,244 @@
+#!/usr/bin/python
+"""Everything that a release of an app is made of, in one archive that a server without internet can install."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_archive
+short_description: Put an app's code, wheels and settings together, on this computer
+description:
+  - The archive holds C(app/) (the source folder; in a git work tree what git tracks or would), C(requirements.txt) with what
+    the server's Python needs of it, C(wheels/), and C(files).
+  - The release's id is the digest of all that, the server's Python and machine type. An archive that is there is not made again.
+options:
+  name: {description: The app., type: str, required: true}
+  source: {description: Folder of the app; requirements.txt with hashes lies in it., type: path, required: true}
+  public: {description: Folders below source that a web server may read., type: list, elements: str, default: []}
+  files: {description: Further files of the release (name to content)., type: dict, default: {}}
+  python_version: {description: "The server's, say 3.14.2.", type: str, required: true}
+  architecture: {description: "The server's machine type, say x86_64.", type: str, required: true}
+  cache_directory: {description: Where wheels and archives are kept., type: path, required: true}
+requirements: [packaging, pip]
+"""
+
+RETURN = r"""
+id: {description: The release, twelve hex digits., type: str, returned: always}
+path: {description: The archive., type: str, returned: always}
+"""
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path, PurePosixPath
+
+from ansible.module_utils.basic import AnsibleModule
+from packaging.requirements import InvalidRequirement, Requirement
+
+# What no app needs, in a folder that git doesn't know.
+LEFT_OUT = {".git", ".hg", ".venv", "venv", "__pycache__", "node_modules", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+NEWEST_GLIBC = 39  # 2.39, of Ubuntu 24.04, the oldest target
+
+
+class ReleaseError(Exception):
+    """What is wrong with the app's folder, and what would mend it."""
+
+
+def source_files(source):
+    """The files that belong to the app, as sorted paths relative to `source`."""
+    if not source.is_dir():
+        raise ReleaseError(f"its source {source} is not a folder")
+    listed = subprocess.run(
+        ["git", "-C", source, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, text=True
+    ) if shutil.which("git") else None
+    if listed is not None and listed.returncode == 0:
+        names = [PurePosixPath(name) for name in listed.stdout.split("\0") if name]
+    else:
+        names = [
+            PurePosixPath(Path(folder, name).relative_to(source).as_posix())
+            for folder, folders, names in os.walk(source)
+            if not folders.__setitem__(slice(None), [each for each in folders if each not in LEFT_OUT])
+            for name in names
+            if not name.endswith(".pyc")
+        ]
+    return sorted({name for name in names if (source / name).is_file()})
+
+
+def logical_lines(text):
+    """A requirements file's lines, without comments, with continued ones joined."""
+    for line in re.sub(r"\\\n", " ", text).splitlines():
+        line = re.sub(r"(^|\s)#.*$", "", line).strip()
+        if line:
+            yield line
+
+
+def requirements_for(text, python_version, architecture):
+    """The requirements that hold on the server, without their markers.
+
+    pip evaluates markers for the Python it runs on, which here isn't the server's.
+    """
+    environment = {
+        "implementation_name": "cpython",
+        "implementation_version": python_version,
+        "os_name": "posix",
+        "platform_machine": architecture,
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_full_version": python_version,
+        "python_version": ".".join(python_version.split(".")[:2]),
+        "sys_platform": "linux",
+    }
+    kept = []
+    for line in logical_lines(text):
+        specifier, *options = re.split(r"\s(?=--)", line, maxsplit=1)
+        if specifier.startswith("-"):
+            raise ReleaseError(f"requirements.txt: {specifier!r} is an option; a locked file holds requirements only")
+        try:
+            requirement = Requirement(specifier)
+        except InvalidRequirement as error:
+            raise ReleaseError(f"requirements.txt: {specifier!r}: {error}") from error
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            requirement.marker = None
+            kept.append(" ".join([str(requirement), *options]))
+    return "\n".join(kept) + "\n"
+
+
+def wheels(requirements, python_version, architecture, cache):
+    """The folder with the wheels of `requirements`, collected from the index that pip is set up for here."""
+    digest = hashlib.sha256(f"{python_version} {architecture}\n{requirements}".encode()).hexdigest()[:16]
+    folder = cache / "wheels" / digest
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    short = "".join(python_version.split(".")[:2])
+    platforms = [f"manylinux_2_{minor}_{architecture}" for minor in range(NEWEST_GLIBC, 4, -1)]
+    platforms += [f"manylinux2014_{architecture}", f"linux_{architecture}"]
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        locked, collected = Path(scratch, "requirements.txt"), Path(scratch, "wheels")
+        locked.write_text(requirements)
+        collected.mkdir()
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += ["--require-hashes", "--only-binary=:all:", f"--python-version={short}", "--implementation=cp"]
+        command += [f"--abi={abi}" for abi in (f"cp{short}", "abi3", "none")]
+        command += [f"--platform={platform}" for platform in platforms]
+        command += [f"--dest={collected}", f"--requirement={locked}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise ReleaseError(f"its wheels for Python {python_version} can't be collected; pip said:\n{done.stderr.strip()}")
+        collected.chmod(0o755)
+        collected.rename(folder)
+    return folder
+
+
+def digest_of(source, names, requirements, params):
+    """The release's id: of content, not of dates, so that the same release is the same on every computer."""
+    digest = hashlib.sha256()
+
+    def add(*parts):
+        for part in parts:
+            data = part if isinstance(part, bytes) else str(part).encode()
+            digest.update(b"%d:" % len(data) + data)
+
+    add(requirements, ".".join(params["python_version"].split(".")[:2]), params["architecture"], *sorted(params["public"]))
+    for name in names:
+        add(name, os.access(source / name, os.X_OK), (source / name).read_bytes())
+    for name, content in sorted(params["files"].items()):
+        add(name, content)
+    return digest.hexdigest()[:12]
+
+
+def modes(names, public):
+    """Folder or file name to mode: the app's group reads; everyone reads what is public and passes through to it."""
+    public = [PurePosixPath(folder.strip("/")) for folder in public]
+
+    def is_public(name):
+        return any(folder == name or folder in name.parents for folder in public)
+
+    folders = {parent for name in names for parent in name.parents}
+    leads_there = {parent for folder in public for parent in folder.parents}
+    table = {folder: 0o755 if is_public(folder) else 0o751 if folder in leads_there else 0o750 for folder in folders}
+    return table | {name: 0o644 if is_public(name) else 0o640 for name in names}
+
+
+def write_archive(path, source, names, wheel_folder, requirements, params):
+    """The archive, under its final name only when it is whole; readable by its owner alone, for it holds settings."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    table = modes(names, params["public"])
+    extra = {"requirements.txt": requirements, **params["files"]}
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as temporary:
+        try:
+            with tarfile.open(fileobj=temporary, mode="w:gz", compresslevel=1) as archive:
+                for name in sorted(table):
+                    info = archive.gettarinfo(source / name, f"app/{name}" if name.parts else "app")
+                    info.mode = table[name] | (0o110 if info.isfile() and info.mode & 0o100 else 0)
+                    add(archive, info, source / name)
+                for wheel in sorted(wheel_folder.iterdir()):
+                    add(archive, archive.gettarinfo(wheel, f"wheels/{wheel.name}"), wheel)
+                for name, content in extra.items():
+                    info = tarfile.TarInfo(name)
+                    info.size, info.mode, info.mtime = len(content.encode()), 0o640, time.time()
+                    archive.addfile(info, io.BytesIO(content.encode()))
+            Path(temporary.name).rename(path)
+        except BaseException:
+            Path(temporary.name).unlink()
+            raise
+
+
+def add(archive, info, path):
+    info.uid = info.gid = 0
+    info.uname = info.gname = "root"
+    if info.isfile():
+        with path.open("rb") as file:
+            archive.addfile(info, file)
+    else:
+        archive.addfile(info)
+
+
+def build(params):
+    source, cache = Path(params["source"]), Path(params["cache_directory"])
+    names = source_files(source)
+    locked = source / "requirements.txt"
+    if not locked.is_file():
+        raise ReleaseError(
+            f"{locked} is missing: the locked dependencies, with hashes (say: uv export --no-emit-project -o requirements.txt)"
+        )
+    for folder in params["public"]:
+        if not (source / folder.strip("/")).is_dir():
+            raise ReleaseError(f"static names the folder {folder!r}, which isn't in {source}")
+    requirements = requirements_for(locked.read_text(), params["python_version"], params["architecture"])
+    release = digest_of(source, names, requirements, params)
+    path = cache / "releases" / f"{params['name']}-{release}.tar.gz"
+    if not path.exists():
+        collected = wheels(requirements, params["python_version"], params["architecture"], cache)
+        write_archive(path, source, names, collected, requirements, params)
+        return {"id": release, "path": str(path), "changed": True}
+    return {"id": release, "path": str(path), "changed": False}
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "source": {"type": "path", "required": True},
+            "public": {"type": "list", "elements": "str", "default": []},
+            "files": {"type": "dict", "default": {}},
+            "python_version": {"type": "str", "required": True},
+            "architecture": {"type": "str", "required": True},
+            "cache_directory": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,  # what it writes is a cache on this computer
+    )
+    try:
+        module.exit_json(**build(module.params))
+    except (ReleaseError, OSError) as error:
+        module.fail_json(msg=f"{module.params['name']}: {error}")
+
+
+if __name__ == "__main__":
+    main()
