@@ -7,9 +7,9 @@ DOCUMENTATION = r"""
 module: release_archive
 short_description: Put an app's code, wheels and settings together, on this computer
 description:
-  - The archive holds C(app/) (the source folder; in a git work tree what git tracks or would), C(requirements.txt) with what
-    the server's Python needs of it, C(wheels/), and C(files).
-  - The release's id is the digest of all that, the server's Python and machine type. An archive that is there is not made again.
+  - The archive holds C(app/) (the source folder; in a git work tree what git tracks or would), C(requirements.txt) with
+    what the server's Python needs of it, C(wheels/), and C(files).
+  - The release's id is the digest of all that, the server's Python and machine type. An archive that is there is kept.
 options:
   name: {description: The app., type: str, required: true}
   source: {description: Folder of the app; requirements.txt with hashes lies in it., type: path, required: true}
@@ -42,7 +42,17 @@ from ansible.module_utils.basic import AnsibleModule
 from packaging.requirements import InvalidRequirement, Requirement
 
 # What no app needs, in a folder that git doesn't know.
-LEFT_OUT = {".git", ".hg", ".venv", "venv", "__pycache__", "node_modules", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+LEFT_OUT = {
+    ".git",
+    ".hg",
+    ".venv",
+    "venv",
+    "__pycache__",
+    "node_modules",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".mypy_cache",
+}
 NEWEST_GLIBC = 39  # 2.39, of Ubuntu 24.04, the oldest target
 
 
@@ -54,19 +64,13 @@ def source_files(source):
     """The files that belong to the app, as sorted paths relative to `source`."""
     if not source.is_dir():
         raise ReleaseError(f"its source {source} is not a folder")
-    listed = subprocess.run(
-        ["git", "-C", source, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, text=True
-    ) if shutil.which("git") else None
-    if listed is not None and listed.returncode == 0:
+    command = ["git", "-C", source, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, capture_output=True, text=True) if shutil.which("git") else None
+    if listed and listed.returncode == 0:
         names = [PurePosixPath(name) for name in listed.stdout.split("\0") if name]
     else:
-        names = [
-            PurePosixPath(Path(folder, name).relative_to(source).as_posix())
-            for folder, folders, names in os.walk(source)
-            if not folders.__setitem__(slice(None), [each for each in folders if each not in LEFT_OUT])
-            for name in names
-            if not name.endswith(".pyc")
-        ]
+        found = (path.relative_to(source) for path in source.rglob("*"))
+        names = [PurePosixPath(name) for name in found if not LEFT_OUT.intersection(name.parts)]
     return sorted({name for name in names if (source / name).is_file()})
 
 
@@ -130,7 +134,9 @@ def wheels(requirements, python_version, architecture, cache):
         command += [f"--dest={collected}", f"--requirement={locked}"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise ReleaseError(f"its wheels for Python {python_version} can't be collected; pip said:\n{done.stderr.strip()}")
+            raise ReleaseError(
+                f"its wheels for Python {python_version} can't be collected; pip said:\n{done.stderr.strip()}"
+            )
         collected.chmod(0o755)
         collected.rename(folder)
     return folder
@@ -145,7 +151,12 @@ def digest_of(source, names, requirements, params):
             data = part if isinstance(part, bytes) else str(part).encode()
             digest.update(b"%d:" % len(data) + data)
 
-    add(requirements, ".".join(params["python_version"].split(".")[:2]), params["architecture"], *sorted(params["public"]))
+    add(
+        requirements,
+        ".".join(params["python_version"].split(".")[:2]),
+        params["architecture"],
+        *sorted(params["public"]),
+    )
     for name in names:
         add(name, os.access(source / name, os.X_OK), (source / name).read_bytes())
     for name, content in sorted(params["files"].items()):
@@ -206,7 +217,8 @@ def build(params):
     locked = source / "requirements.txt"
     if not locked.is_file():
         raise ReleaseError(
-            f"{locked} is missing: the locked dependencies, with hashes (say: uv export --no-emit-project -o requirements.txt)"
+            f"{locked} is missing: it locks the dependencies, with hashes "
+            "(uv export --no-emit-project -o requirements.txt makes one)"
         )
     for folder in params["public"]:
         if not (source / folder.strip("/")).is_dir():

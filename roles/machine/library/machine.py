@@ -12,7 +12,7 @@ description:
   - Runs as root on the computer that is to hold the machine.
 options:
   name: {description: Name of the machine; also its host name., type: str, required: true}
-  state: {description: Whether it runs or is gone with all it held., type: str, choices: [present, absent], default: present}
+  state: {description: Whether it runs or is gone., type: str, choices: [present, absent], default: present}
   address: {description: Its IPv4 address inside subnet., type: str, required: true}
   subnet: {description: The network of all machines; its first address is this computer., type: str, required: true}
   bridge: {description: Name of the bridge., type: str, required: true}
@@ -21,11 +21,11 @@ options:
   directory: {description: Where images and machines are kept., type: path, required: true}
   user: {description: The machine's user., type: str, required: true}
   authorized_key: {description: The public key that opens it., type: str, default: ""}
-  known_as: {description: Names under which this computer finds it, in /etc/hosts., type: list, elements: str, default: []}
+  known_as: {description: Its names in this computer's /etc/hosts., type: list, elements: str, default: []}
 """
 
 RETURN = r"""
-action: {description: "created, started (it was there, but not running), unchanged or removed", type: str, returned: always}
+action: {description: "created, started (it was there, not running), unchanged, removed", type: str, returned: always}
 image: {description: The image that the machine was made from., type: str, returned: when present}
 notice: {description: What a person should know about the choice of image., type: str, returned: when present}
 """
@@ -122,14 +122,20 @@ class Machine:
                 action = "unchanged"
             else:
                 require_space(self.base)
-                lower, _ = (Path(record["lower"]), False) if record else ensure(image, self.params["catalogue"][image], self.base)
+                recipe = self.params["catalogue"].get(image)
+                lower = Path(record["lower"]) if record else ensure(image, recipe, self.base)
                 with lock(self.base / "network.lock"):
                     self.check_address()
                     self.network.create()
                 self.stop()
                 self.boot(lower, fresh=not record)
                 action = "started" if record else "created"
-                mine = {"image": image, "lower": str(lower), "address": self.address, "key": self.params["authorized_key"]}
+                mine = {
+                    "image": image,
+                    "lower": str(lower),
+                    "address": self.address,
+                    "key": self.params["authorized_key"],
+                }
                 self.record_file.write_text(json.dumps(mine))
             with lock(self.base / "network.lock"):
                 named = set_names(self.name, self.address, self.params["known_as"])
@@ -165,7 +171,9 @@ class Machine:
     def check_address(self):
         for other in (self.base / "machines").glob("*/machine.json"):
             if other != self.record_file and json.loads(other.read_text())["address"] == self.address:
-                raise MachineError(f"{self.address} belongs to the machine {other.parent.name}; choose another ansible_host")
+                raise MachineError(
+                    f"{self.address} belongs to the machine {other.parent.name}; choose another ansible_host"
+                )
 
     def boot(self, lower, fresh):
         """Mount, write what makes this machine this one (fresh), start, and wait until its SSH server speaks."""
@@ -175,7 +183,9 @@ class Machine:
         run("mount", "-t", "overlay", "overlay", "-o", layers, str(self.root))
         if fresh:
             self.personalize()
-        resolver = Path("/run/systemd/resolve/resolv.conf")  # the one without the stub, which only this computer reaches
+        resolver = Path(
+            "/run/systemd/resolve/resolv.conf"
+        )  # the one without the stub, which only this computer reaches
         target = self.root / "etc/resolv.conf"
         target.unlink(missing_ok=True)
         target.write_text((resolver if resolver.exists() else Path("/etc/resolv.conf")).read_text())
@@ -183,9 +193,13 @@ class Machine:
         deadline = time.monotonic() + BOOT_SECONDS
         while not self.answers():
             if self.nspawn is None:
-                raise MachineError(f"the machine {self.name} ended while booting; its console said:\n{self.console_tail()}")
+                raise MachineError(
+                    f"the machine {self.name} ended while booting; its console said:\n{self.console_tail()}"
+                )
             if time.monotonic() > deadline:
-                raise MachineError(f"{self.name}: no SSH after {BOOT_SECONDS} s; its console said:\n{self.console_tail()}")
+                raise MachineError(
+                    f"{self.name}: no SSH after {BOOT_SECONDS} s; its console said:\n{self.console_tail()}"
+                )
             time.sleep(0.05)
 
     def personalize(self):
@@ -236,8 +250,8 @@ class Machine:
             unit = [f"--property={each}" for each in properties]
             run("systemd-run", "--quiet", "--collect", f"--unit=sanso-{self.name}", *unit, *command)
             return
-        # Without systemd, we do what it would: a session of its own, and a cgroup of its own. All machines in one cgroup
-        # would take each other's units for theirs, and stop them.
+        # Without systemd, we do what it would: a session and a cgroup of its own. All machines in one cgroup would take
+        # each other's units for theirs, and stop them.
         groups = [at / f"sanso-{self.name}" for at in CGROUPS if (at / "cgroup.procs").exists()]
         for group in groups:
             group.mkdir(exist_ok=True)
@@ -273,7 +287,7 @@ class Machine:
             run("umount", "--lazy", str(self.root))
         for at in CGROUPS:
             group = at / f"sanso-{self.name}"
-            for inner in sorted(group.rglob("*/"), reverse=True) + [group] if group.exists() else []:
+            for inner in [*sorted(group.rglob("*/"), reverse=True), group] if group.exists() else []:
                 inner.rmdir()
 
     def remove(self):

@@ -24,7 +24,9 @@ def run(*command, **options):
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     except FileNotFoundError as error:
-        raise MachineError(f"{command[0]} isn't installed here; ./sanso up installs it, or your package manager") from error
+        raise MachineError(
+            f"{command[0]} isn't installed here; ./sanso up installs it, or your package manager"
+        ) from error
     if done.returncode:
         said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
         raise MachineError(f"{' '.join(map(str, command))} failed with {done.returncode}:\n{said}")
@@ -38,7 +40,7 @@ def succeeds(*command):
 
 @contextlib.contextmanager
 def lock(path, seconds=600):
-    """Hold an exclusive lock on a file; wait at most `seconds` for another process that holds it, then raise MachineError."""
+    """Hold an exclusive lock on a file; wait at most `seconds` for who holds it, then raise MachineError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         deadline = time.monotonic() + seconds
@@ -74,15 +76,17 @@ class Network:
         """Make what is missing of the bridge, its address, the nftables table and forwarding."""
         if not Path("/sys/class/net", self.name).exists():
             if any(route.get("dst") == str(self.subnet) for route in json.loads(run("ip", "-json", "-4", "route"))):
-                raise MachineError(f"this computer already has a route to {self.subnet}; set machine_subnet to a free one")
+                raise MachineError(
+                    f"this computer already has a route to {self.subnet}; set machine_subnet to a free one"
+                )
             run("ip", "link", "add", self.name, "type", "bridge")
         run("ip", "address", "replace", f"{self.gateway}/{self.subnet.prefixlen}", "dev", self.name)
         run("ip", "link", "set", self.name, "up")
         if IP_FORWARD.read_text().strip() == "0":
             self.state.write_text("0")
             IP_FORWARD.write_text("1")
-        # A table of its own: nothing that the computer's firewall holds is read or changed. "add" + "delete" empties it,
-        # so that the whole is one transaction, the first time and every time.
+        # A table of its own: what the computer's firewall holds is left alone. With "add" and "delete" first, the whole
+        # is one transaction, the first time and every time.
         rules = f"""
             add table inet {TABLE}
             delete table inet {TABLE}
@@ -112,7 +116,7 @@ class Network:
             self.state.unlink()
 
     def _docker(self, action):
-        """Docker drops what it doesn't know in a chain of its own, which no other table can overrule: let the bridge pass there."""
+        """Docker drops what it doesn't know, and no other table can overrule that: let the bridge pass in its chain."""
         chain = ("ip", "filter", "DOCKER-USER")
         if not succeeds("nft", "list", "chain", *chain):
             return

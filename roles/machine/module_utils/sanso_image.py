@@ -13,9 +13,19 @@ from pathlib import Path
 from ansible.module_utils.sanso_host import MachineError, lock, run, succeeds
 
 # What any cloud image has, and no more: the layers install the rest. apt is optional on Ubuntu, hence named.
-PACKAGES = (
-    "apt,ca-certificates,dbus,iproute2,libpam-systemd,openssh-server,python3,python3-apt,sudo,systemd,systemd-sysv".split(",")
-)
+PACKAGES = [
+    "apt",
+    "ca-certificates",
+    "dbus",
+    "iproute2",
+    "libpam-systemd",
+    "openssh-server",
+    "python3",
+    "python3-apt",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+]
 # Settings of this computer's apt that a machine needs to reach the same mirrors.
 INHERITED = ("Acquire::http::Proxy", "Acquire::https::Proxy", "Acquire::Check-Valid-Until", "Acquire::Check-Date")
 NEEDED_BYTES = 2 * 1024**3  # an image takes 0.4 GB, its building twice that, a built machine 1.2 GB
@@ -52,11 +62,13 @@ def choose(wanted, catalogue, directory):
             notice = f"The archive of {', '.join(passed)} can't be reached from here: taking {name}." if passed else ""
             return name, notice
         passed.append(name)
-    raise MachineError(f"no image can be built: the archives of {', '.join(passed)} can't be reached; check the network")
+    raise MachineError(
+        f"no image can be built: the archives of {', '.join(passed)} can't be reached; check the network"
+    )
 
 
 def reachable(recipe):
-    """Tell whether apt, with this computer's own settings, gets the recipe's release file. No mirror named: nothing to ask."""
+    """Tell whether this computer's apt gets the recipe's release file. No mirror named: none to ask."""
     mirror = mirror_of(recipe)
     if not mirror:
         return True
@@ -89,14 +101,14 @@ def require_space(directory):
 
 
 def ensure(name, recipe, directory):
-    """Build the image unless it is there. Returns (path, whether it was built now).
+    """Build the image unless it is there, and return its path.
 
     It is built under a temporary name and renamed when it is whole, so that a build that breaks off leaves no image.
     """
     image = image_path(name, recipe, directory)
     with lock(directory / "images" / f"{name}.lock"):
         if image.exists():
-            return image, False
+            return image
         require_space(directory)
         for stale in image.parent.glob(f".{name}-*"):  # of a build that was killed: the lock says that none is running
             shutil.rmtree(stale)
@@ -107,7 +119,7 @@ def ensure(name, recipe, directory):
             (building / "root").rename(image)
         finally:
             shutil.rmtree(building, ignore_errors=True)
-        return image, True
+        return image
 
 
 def mmdebstrap(recipe, target):

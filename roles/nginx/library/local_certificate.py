@@ -43,15 +43,26 @@ CA_DAYS = 3650
 ANY_CLOCK = datetime.timedelta(hours=1)  # a machine whose clock is a little behind believes a new certificate too
 
 
+def now():
+    return datetime.datetime.now(datetime.UTC)
+
+
 def common_name(text):
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])  # 64: X.520's limit
 
 
 def builder(subject, issuer, key, days, is_ca):
     """What a CA's certificate and a server's have in common."""
-    now = datetime.datetime.now(datetime.UTC)
     usage = dict.fromkeys(
-        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only"), False
+        (
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "encipher_only",
+            "decipher_only",
+        ),
+        False,
     )
     usage |= {"digital_signature": not is_ca, "key_cert_sign": is_ca, "crl_sign": is_ca}
     return (
@@ -60,8 +71,8 @@ def builder(subject, issuer, key, days, is_ca):
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - ANY_CLOCK)
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_before(now() - ANY_CLOCK)
+        .not_valid_after(now() + datetime.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=0 if is_ca else None), critical=True)
         .add_extension(x509.KeyUsage(**usage), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -86,7 +97,7 @@ def write(path, content, mode):
 
 
 def load_ca(directory):
-    """The CA as (certificate, key), or None where it was never made. Half of one is an error that the caller reports."""
+    """The CA as (certificate, key), or None where it was never made. Half of one is an OSError."""
     certificate, key = directory / "ca.crt", directory / "ca.key"
     if not certificate.exists() and not key.exists():
         return None
@@ -114,8 +125,7 @@ def good(path, ca, dns_names):
     except Exception:  # absent, unreadable, another CA's: whatever it is, a new one replaces it
         return False
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    left = end - datetime.datetime.now(datetime.UTC)
-    return set(names.get_values_for_type(x509.DNSName)) == set(dns_names) and left > (end - start) / 3
+    return set(names.get_values_for_type(x509.DNSName)) == set(dns_names) and end - now() > (end - start) / 3
 
 
 def make(path, ca, ca_key, dns_names, days):

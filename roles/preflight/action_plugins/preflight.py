@@ -1,4 +1,195 @@
+"""Check an inventory against what the roles document, on the controller, before anything is sent to a server.
+
+Ansible itself checks a role's variables when the role begins: by then the layers before it have changed the server. And
+it can't notice a misspelt name, which is just another variable. Each problem names the variable, what is expected, and
+where it is set.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+import yaml
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
+
+ROLES = Path(__file__).parents[2]
+GROUPS = ("web", "app", "db")
+NO_HOST = "the inventory has no host in this group, which says where that tier runs"
+HOST_NAME = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.I)
+# An app's name is a user, a schema, folders and units too: what the platforms already use under these is not to be had.
+APP_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+TAKEN = {
+    *(
+        "adm",
+        "admin",
+        "backup",
+        "bin",
+        "daemon",
+        "games",
+        "irc",
+        "list",
+        "lp",
+        "mail",
+        "man",
+        "news",
+        "nobody",
+        "proxy",
+    ),
+    *("root", "sshd", "sudo", "sync", "sys", "syslog", "systemd", "ubuntu", "users", "uucp", "www"),  # users, groups
+    *("mysql", "nginx", "uwsgi"),  # the tiers' own
+    *("information_schema", "performance_schema", "test"),  # schemas
+}
+# A path with a host in front, or a URL: what git understands and isn't a folder here.
+GIT_URL = re.compile(r"(https?|ssh|git|file)://|[^/]+@[^/]+:")
+
+
+def load_specs(roles=ROLES):
+    """Role name to the options of its argument_specs.yml; the roles without one take no variables."""
+    return {
+        path.parents[1].name: yaml.safe_load(path.read_text())["argument_specs"]["main"].get("options", {})
+        for path in sorted(roles.glob("*/meta/argument_specs.yml"))
+    }
+
+
+def suggestion(name, known):
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known are: {', '.join(sorted(known))}"
+
+
+def misspelt(variables, specs):
+    """Variables that carry a role's prefix and that no role knows."""
+    known = {name for options in specs.values() for name in options}
+    for name in sorted(variables):
+        role = name.split("_", 1)[0]
+        if role in specs and name.startswith(f"{role}_") and name not in known:
+            yield (
+                name,
+                f"no role knows this variable{suggestion(name, {each for each in known if each.startswith(role)})}",
+            )
+
+
+def unknown_keys(variables, options):
+    """Keys inside a list of dictionaries (an app, an admin) that its description doesn't have."""
+    for name, option in options.items():
+        items = variables.get(name)
+        if "options" not in option or not isinstance(items, list):
+            continue
+        for item in items:
+            for key in sorted(set(item) - set(option["options"])) if isinstance(item, dict) else ():
+                yield name, f"{item.get('name', 'an entry')} has no key {key}{suggestion(key, list(option['options']))}"
+
+
+def mistyped(variables, options):
+    """What Ansible's own check of types, choices and required options finds."""
+    given = {name: variables[name] for name in options if name in variables}
+    for message in ArgumentSpecValidator(options).validate(given).error_messages:
+        named = (name for name in sorted(options, key=len, reverse=True) if re.search(rf"\b{name}\b", message))
+        yield next(named, "inventory"), message
+
+
+def of_apps(apps):
+    """Rules for app descriptions that types can't say."""
+    for key, what in (("name", "two apps have the name"), ("server_names", "two apps are served under")):
+        values = [value for app in apps for value in (app[key] if isinstance(app[key], list) else [app[key]])]
+        for twice in sorted({value for value in values if values.count(value) > 1}):
+            yield f"{what} {twice}"
+    for app in apps:
+        name = app["name"]
+        if not APP_NAME.fullmatch(name):
+            yield f"{name!r} is no name for an app: it takes a-z, 0-9 and _, a letter first, 31 characters at most"
+        elif name in TAKEN or name.startswith("systemd"):
+            yield f"{name} is taken: an app's name is also a user and a schema, and the system has such a one already"
+        if not app["server_names"]:
+            yield f"{name}: server_names is empty, so nobody could reach it"
+        for host in app["server_names"]:
+            if not HOST_NAME.fullmatch(host):
+                yield f"{name}: {host!r} in server_names is not a host name"
+        for prefix, folder in app.get("static", {}).items():
+            if not prefix.startswith("/") or ".." in Path(folder).parts or Path(folder).is_absolute():
+                yield f"{name}: static maps a URL prefix to a folder inside the source, not {prefix!r} to {folder!r}"
+        if not str(app.get("health_path", "/")).startswith("/"):
+            yield f"{name}: health_path begins with /"
+
+
+def of_everything(variables, specs, groups, root):
+    """Every problem as (variable, sentence). `root`: the folder that relative sources count from."""
+    problems = [
+        *((group, NO_HOST) for group in GROUPS if not groups.get(group)),
+        *misspelt(variables, specs),
+    ]
+    for options in specs.values():
+        unknown = list(unknown_keys(variables, options))
+        problems += unknown or mistyped(variables, options)
+    if problems:
+        return list(dict.fromkeys(problems))  # what two roles take would be said twice; the rest relies on types
+
+    apps = variables["apps"]
+    problems += [("apps", sentence) for sentence in of_apps(apps)]
+    for app in apps:
+        source = Path(app["source"]).expanduser()
+        if not GIT_URL.match(app["source"]) and not (root / source).is_dir():
+            problems.append(
+                ("apps", f"{app['name']}: its source {app['source']} is neither a folder in {root} nor a git URL")
+            )
+    value = {
+        name: variables.get(name, option.get("default"))
+        for options in specs.values()
+        for name, option in options.items()
+    }
+    certificate, key = value["nginx_tls_certificate"], value["nginx_tls_key"]
+    if bool(certificate) != bool(key):
+        problems.append(("nginx_tls_certificate", "it and nginx_tls_key go together: set both or neither"))
+    for name in ("nginx_tls_certificate", "nginx_tls_key"):
+        if value[name] and not Path(value[name]).expanduser().is_file():
+            problems.append((name, f"there is no file {value[name]} on this computer"))
+    if int(value["app_harakiri"]) >= int(value["nginx_upstream_timeout"]):
+        problems.append(("app_harakiri", "it must be less than nginx_upstream_timeout, or nginx gives up first"))
+    if value["app_mysql_group"] != value["mysql_socket_group"]:
+        problems.append(("app_mysql_group", "it and mysql_socket_group must be the same group"))
+    return problems
+
+
+def where_set(name, inventory):
+    """The file and line below the inventory that set a variable, or a hint where it would go."""
+    files = (
+        [inventory]
+        if inventory.is_file()
+        else sorted(path for path in inventory.rglob("*") if path.suffix in {".yml", ".yaml"})
+    )
+    for path in files:
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+            if re.match(rf"\s*{re.escape(name)}\s*:", line):
+                return f"{path}:{number}"
+    return f"not set below {inventory}; its place is group_vars/all/ there"
+
+
 class ActionModule(ActionBase):
+    """Fails with all problems at once; sets __preflight_passed, so that later plays needn't ask again."""
+
     def run(self, tmp=None, task_vars=None):
-        return {"changed": False, "ansible_facts": {"__preflight_passed": True}}
+        super().run(tmp, task_vars)
+        specs = load_specs()
+        names = {name for options in specs.values() for name in options}
+        prefixes = tuple(f"{role}_" for role in specs)
+        variables = {}
+        for name in task_vars:
+            if name in names or name.startswith(prefixes):
+                try:
+                    variables[name] = self._templar.template(task_vars[name])
+                except AnsibleError as error:
+                    raise AnsibleError(f"{name}: {error}") from error
+        inventory = Path(task_vars.get("inventory_file") or task_vars.get("inventory_dir") or ".")
+        folder = inventory.parent if inventory.is_file() else inventory
+        problems = of_everything(variables, specs, task_vars["groups"], Path(task_vars["playbook_dir"]).parent)
+        if not problems:
+            return {"changed": False, "ansible_facts": {"__preflight_passed": True}}
+        lines = [f"  {name}: {sentence}\n    ({where_set(name, folder)})" for name, sentence in problems]
+        count = "One thing is" if len(lines) == 1 else f"{len(lines)} things are"
+        return {
+            "failed": True,
+            "msg": f"{count} wrong in the inventory {folder}. Nothing was changed.\n" + "\n".join(lines),
+        }

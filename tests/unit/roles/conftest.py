@@ -1,0 +1,25 @@
+"""The roles' own Python (modules, plugins), loaded from where Ansible finds it."""
+
+import importlib.util
+from pathlib import Path
+
+import ansible.module_utils
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+# Ansible puts a role's module_utils there while the role runs.
+ansible.module_utils.__path__.append(str(ROOT / "roles/machine/module_utils"))
+
+
+@pytest.fixture(scope="session")
+def load():
+    """load("roles/x/library/y.py") returns that file as a module."""
+
+    def load(path):
+        spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

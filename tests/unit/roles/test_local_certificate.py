@@ -1,0 +1,100 @@
+"""The local CA signs what a browser accepts, keeps what is good, and replaces what isn't."""
+
+import datetime
+import ssl
+import subprocess
+import types
+
+import pytest
+from cryptography import x509
+
+NAMES = ["a.test", "b.test"]
+
+
+@pytest.fixture(scope="module")
+def ca(load):
+    return load("roles/nginx/library/local_certificate.py")
+
+
+@pytest.fixture
+def make(ca, tmp_path, monkeypatch):
+    """make(**options) runs the module against a folder and returns its result."""
+
+    class Done(Exception):
+        pass
+
+    def make(**options):
+        def done(**result):
+            raise Done(result)
+
+        params = {"directory": str(tmp_path / "ca"), "name": "host", "dns_names": NAMES, "days": 90} | options
+        fake = types.SimpleNamespace(
+            params=params, check_mode=options.get("check_mode", False), exit_json=done, fail_json=done
+        )
+        monkeypatch.setattr(ca, "AnsibleModule", lambda **_: fake)
+        with pytest.raises(Done) as caught:
+            ca.main()
+        return caught.value.args[0]
+
+    return make
+
+
+def certificate(tmp_path):
+    return x509.load_pem_x509_certificate((tmp_path / "ca/host.pem").read_bytes())
+
+
+def test_certificate_is_good_for_its_names_and_openssl_verifies_it(make, tmp_path):
+    make()
+    names = certificate(tmp_path).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == NAMES
+    context = ssl.create_default_context(cafile=tmp_path / "ca/ca.crt")
+    context.load_cert_chain(tmp_path / "ca/host.pem")
+    command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-verify_hostname", "b.test", "-CAfile"]
+    done = subprocess.run([*command, tmp_path / "ca/ca.crt", tmp_path / "ca/host.pem"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["ca.key", "host.pem"])
+def test_private_keys_are_readable_by_their_owner_alone(make, tmp_path, name):
+    make()
+    assert (tmp_path / "ca" / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_good_certificate_is_kept(make, tmp_path):
+    assert make()["changed"]
+    first = (tmp_path / "ca/host.pem").read_bytes()
+    assert not make()["changed"]
+    assert (tmp_path / "ca/host.pem").read_bytes() == first
+
+
+@pytest.mark.parametrize("options", [{"dns_names": ["a.test"]}, {"dns_names": [*NAMES, "c.test"]}])
+def test_other_names_make_a_new_certificate(make, options):
+    make()
+    assert make(**options)["changed"]
+
+
+@pytest.mark.parametrize(("days", "replaced"), [(59, False), (61, True)])
+def test_certificate_is_replaced_when_a_third_of_its_time_is_left(make, ca, monkeypatch, days, replaced):
+    make()
+    later = ca.now() + datetime.timedelta(days=days)
+    monkeypatch.setattr(ca, "now", lambda: later)
+    assert make()["changed"] is replaced
+
+
+def test_certificate_of_another_ca_is_replaced(make, tmp_path):
+    make()
+    for name in ("ca.crt", "ca.key"):
+        (tmp_path / "ca" / name).unlink()
+    assert make()["changed"]
+
+
+def test_check_mode_writes_nothing(make, tmp_path):
+    assert make(check_mode=True)["changed"]
+    assert not (tmp_path / "ca").exists()
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "ca.key"])
+def test_half_a_ca_is_an_error_that_names_its_folder(make, tmp_path, name):
+    make()
+    (tmp_path / "ca" / name).unlink()
+    assert str(tmp_path / "ca") in make()["msg"]

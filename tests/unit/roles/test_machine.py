@@ -1,0 +1,217 @@
+"""Local machines: which image is taken, and what is refused before anything is made."""
+
+import fcntl
+import ipaddress
+import json
+import types
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+UBUNTU = {"auto": True, "distribution": "ubuntu", "mirror": "http://u.example", "suite": "resolute"}
+DEBIAN = {"auto": True, "distribution": "debian", "suite": "forky", "more_suites": ["sid"], "pins": "Package: 'x'\n"}
+COMMON = {"components": ["main"], "keyring": "/k.gpg"}
+CATALOGUE = {"ubuntu": UBUNTU | COMMON, "debian": DEBIAN | COMMON, "old": {**DEBIAN, **COMMON, "auto": False}}
+
+
+@pytest.fixture
+def host(load):
+    from ansible.module_utils import sanso_host
+
+    return sanso_host
+
+
+@pytest.fixture
+def image(monkeypatch):
+    """The image module on a computer whose apt has neither proxy nor mirrors."""
+    from ansible.module_utils import sanso_image
+
+    monkeypatch.setattr(sanso_image, "host_apt_options", lambda: [])
+    monkeypatch.setattr(sanso_image, "host_mirror", lambda distribution: "")
+    return sanso_image
+
+
+def reachable(image, monkeypatch, *names):
+    suites = [CATALOGUE[name]["suite"] for name in names]
+    monkeypatch.setattr(image, "reachable", lambda recipe: recipe["suite"] in suites)
+
+
+# Images
+
+
+def test_auto_takes_the_first_that_can_be_reached(image, monkeypatch, tmp_path):
+    reachable(image, monkeypatch, "ubuntu", "debian")
+    assert image.choose("auto", CATALOGUE, tmp_path) == ("ubuntu", "")
+
+
+def test_auto_says_what_it_passed_over(image, monkeypatch, tmp_path):
+    reachable(image, monkeypatch, "debian")
+    name, notice = image.choose("auto", CATALOGUE, tmp_path)
+    assert name == "debian"
+    assert "ubuntu" in notice
+
+
+def test_auto_takes_a_built_image_without_the_network(image, monkeypatch, tmp_path):
+    reachable(image, monkeypatch)
+    image.image_path("ubuntu", CATALOGUE["ubuntu"], tmp_path).mkdir(parents=True)
+    assert image.choose("auto", CATALOGUE, tmp_path) == ("ubuntu", "")
+
+
+def test_unknown_image_is_refused_with_the_catalogue(image, host, tmp_path):
+    with pytest.raises(host.MachineError, match="auto, ubuntu, debian, old"):
+        image.choose("plan9", CATALOGUE, tmp_path)
+
+
+def test_nothing_reachable_is_said(image, host, monkeypatch, tmp_path):
+    reachable(image, monkeypatch)
+    with pytest.raises(host.MachineError, match="ubuntu, debian can't be reached"):
+        image.choose("auto", CATALOGUE, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"suite": "noble"}, {"pins": "x"}, {"components": ["main", "universe"]}, {"keyring": "/other"}]
+)
+def test_another_recipe_is_another_image(image, tmp_path, change):
+    first = image.image_path("debian", CATALOGUE["debian"], tmp_path)
+    assert image.image_path("debian", CATALOGUE["debian"] | change, tmp_path) != first
+
+
+def test_pins_are_quoted_for_the_shell(image):
+    hook = next(part for part in image.mmdebstrap(CATALOGUE["debian"], "t") if "preferences.d" in part)
+    assert """'Package: '"'"'x'"'"'""" in hook
+
+
+def test_computers_own_mirror_is_taken(image, monkeypatch):
+    monkeypatch.setattr(image, "host_mirror", lambda distribution: f"http://mirror.example/{distribution}")
+    assert image.mmdebstrap(CATALOGUE["ubuntu"], "t")[-1] == "http://mirror.example/ubuntu"
+
+
+@pytest.mark.parametrize("failure", ["mmdebstrap failed", "disk full"])
+def test_build_that_breaks_off_leaves_no_image(image, host, monkeypatch, tmp_path, failure):
+    def broken(*_, **__):
+        raise host.MachineError(failure)
+
+    monkeypatch.setattr(image, "run", broken)
+    with pytest.raises(host.MachineError, match=failure):
+        image.ensure("debian", CATALOGUE["debian"], tmp_path)
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["debian.lock"]
+
+
+def test_remains_of_a_killed_build_are_removed(image, monkeypatch, tmp_path):
+    (tmp_path / "images/.debian-killed/root").mkdir(parents=True)
+    monkeypatch.setattr(image, "run", lambda *command, **_: Path(command[-1]).mkdir())
+    path = image.ensure("debian", CATALOGUE["debian"], tmp_path)
+    assert sorted(each.name for each in path.parent.iterdir()) == sorted([path.name, "debian.lock"])
+
+
+def test_full_disk_is_named_before_a_build(image, host, monkeypatch, tmp_path):
+    monkeypatch.setattr(image.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=10**9))
+    with pytest.raises(host.MachineError, match=r"0\.9 GB free.*machine_directory"):
+        image.ensure("debian", CATALOGUE["debian"], tmp_path)
+
+
+def test_catalogue_prefers_ubuntu_and_ends_with_what_a_debian_mirror_has():
+    catalogue = yaml.safe_load((ROOT / "roles/machine/defaults/main.yml").read_text())["machine_images"]
+    assert [name for name, recipe in catalogue.items() if recipe["auto"]] == [
+        "ubuntu-26.04",
+        "ubuntu-24.04",
+        "debian-forky",
+    ]
+
+
+# This computer
+
+
+@pytest.fixture
+def hosts_file(host, monkeypatch, tmp_path):
+    file = tmp_path / "hosts"
+    file.write_text("127.0.0.1 localhost\n")
+    monkeypatch.setattr(host, "HOSTS", file)
+    return file
+
+
+def test_names_are_added_once_and_taken_away_again(host, hosts_file):
+    before = hosts_file.read_text()
+    assert host.set_names("m", "10.77.0.9", ["a.test", "b.test"])
+    assert not host.set_names("m", "10.77.0.9", ["a.test", "b.test"])
+    assert hosts_file.read_text().count("10.77.0.9 a.test b.test") == 1
+    assert host.set_names("m", "10.77.0.9", [])
+    assert hosts_file.read_text() == before
+
+
+def test_names_of_other_machines_stay(host, hosts_file):
+    host.set_names("m", "10.77.0.9", ["a.test"])
+    host.set_names("m2", "10.77.0.8", ["b.test"])
+    host.set_names("m2", "10.77.0.8", [])
+    assert "a.test" in hosts_file.read_text()
+
+
+def test_held_lock_names_its_holder(host, tmp_path):
+    held = tmp_path / "x.lock"
+    with held.open("w") as file:
+        file.write("4711")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(host.MachineError, match="process 4711 has held"), host.lock(held, seconds=0):
+            pass
+
+
+def test_subnet_that_is_in_use_is_refused(host, monkeypatch, tmp_path):
+    monkeypatch.setattr(host, "run", lambda *command, **_: json.dumps([{"dst": "10.77.0.0/24", "dev": "eth0"}]))
+    network = host.Network("no-such-bridge", ipaddress.ip_network("10.77.0.0/24"), tmp_path / "state")
+    with pytest.raises(host.MachineError, match="machine_subnet"):
+        network.create()
+
+
+# Machines
+
+
+@pytest.fixture
+def machine(load, tmp_path):
+    params = {"name": "m", "address": "10.77.0.9", "subnet": "10.77.0.0/24", "bridge": "b", "directory": str(tmp_path)}
+    params |= {
+        "image": "auto",
+        "authorized_key": "ssh-ed25519 AAAA",
+        "catalogue": CATALOGUE,
+        "known_as": [],
+        "user": "u",
+    }
+    return lambda **changes: load("roles/machine/library/machine.py").Machine(params | changes)
+
+
+@pytest.mark.parametrize("address", ["10.78.0.9", "10.77.0.1"])
+def test_address_outside_the_subnet_or_the_computers_own_is_refused(machine, host, address):
+    with pytest.raises(host.MachineError, match=address):
+        machine(address=address).check_request()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"address": "10.77.0.10"}, {"image": "debian"}, {"authorized_key": "ssh-ed25519 BBBB"}],
+    ids=lambda c: next(iter(c)),
+)
+def test_name_in_use_for_another_machine_is_refused(machine, host, changes):
+    record = {"image": "ubuntu", "address": "10.77.0.9", "key": "ssh-ed25519 AAAA"}
+    with pytest.raises(host.MachineError, match="the machine m exists"):
+        machine(**changes).check_same(record)
+
+
+def test_existing_machine_is_kept_whatever_auto_would_take_today(machine):
+    machine().check_same({"image": "debian", "address": "10.77.0.9", "key": "ssh-ed25519 AAAA"})
+
+
+def test_address_of_another_machine_is_refused(machine, host, tmp_path):
+    (tmp_path / "machines/other").mkdir(parents=True)
+    (tmp_path / "machines/other/machine.json").write_text('{"address": "10.77.0.9"}')
+    with pytest.raises(host.MachineError, match="belongs to the machine other"):
+        machine().check_address()
+
+
+@pytest.mark.parametrize("content", [None, "", "{"], ids=["absent", "empty", "broken off"])
+def test_machine_without_a_whole_record_is_no_machine(machine, tmp_path, content):
+    (tmp_path / "machines/m").mkdir(parents=True)
+    if content is not None:
+        (tmp_path / "machines/m/machine.json").write_text(content)
+    assert machine().record == {}

@@ -1,0 +1,100 @@
+"""What is wrong in an inventory is found before a server is touched, and is said with names."""
+
+import pytest
+
+ROLE = "roles/preflight/action_plugins/preflight.py"
+GROUPS = {"web": ["a"], "app": ["a"], "db": ["a"]}
+APP = {"name": "shop", "source": "shop", "wsgi": "shop:app", "server_names": ["shop.test"]}
+
+
+@pytest.fixture(scope="module")
+def preflight(load):
+    return load(ROLE)
+
+
+@pytest.fixture
+def problems(preflight, tmp_path):
+    """problems(apps=…, variable=…) returns the sentences, with the variable in front."""
+    (tmp_path / "shop").mkdir()
+
+    def problems(groups=GROUPS, **variables):
+        found = preflight.of_everything({"apps": [APP], **variables}, preflight.load_specs(), groups, tmp_path)
+        return [f"{name}: {sentence}" for name, sentence in found]
+
+    return problems
+
+
+def test_good_inventory_has_no_problem(problems):
+    assert problems(nginx_tls_protocols=["TLSv1.3"], os_admins=[{"name": "ada", "keys": ["ssh-ed25519 AAAA"]}]) == []
+
+
+def test_git_source_needs_no_folder(problems):
+    assert problems(apps=[APP | {"source": "https://git.example.org/shop.git"}]) == []
+
+
+def with_app(**changes):
+    return {"apps": [APP | changes]}
+
+
+def without(key):
+    return {"apps": [{name: value for name, value in APP.items() if name != key}]}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        (
+            {"nginx_tls_protocls": []},
+            "nginx_tls_protocls: no role knows this variable; did you mean nginx_tls_protocols?",
+        ),
+        ({"mysql_max_connections": "many"}, "mysql_max_connections"),
+        ({"nginx_tls_protocols": ["SSLv3"]}, "TLSv1.2, TLSv1.3"),
+        ({"os_ssh_permit_root_login": "maybe"}, "prohibit-password"),
+        ({"os_admins": [{"name": "ada"}]}, "keys"),
+        ({"os_admins": [{"name": "ada", "keys": [], "key": "x"}]}, "ada has no key key; did you mean keys?"),
+        (without("name"), "name"),
+        (without("wsgi"), "wsgi"),
+        (with_app(procesess=3), "shop has no key procesess; did you mean processes?"),
+        (with_app(processes="two"), "processes"),
+        (with_app(name="Shop"), "'Shop' is no name for an app"),
+        (with_app(name="../etc"), "'../etc' is no name for an app"),
+        (with_app(name="mysql"), "mysql is taken"),
+        (with_app(server_names=[]), "shop: server_names is empty"),
+        (with_app(server_names=["a b"]), "'a b' in server_names is not a host name"),
+        (with_app(server_names=["x; } server {"]), "is not a host name"),
+        (with_app(static={"/s": "../../etc"}), "static maps a URL prefix"),
+        (with_app(static={"/s": "/etc"}), "static maps a URL prefix"),
+        (with_app(health_path="readyz"), "health_path begins with /"),
+        (with_app(source="nowhere"), "its source nowhere is neither a folder"),
+        ({"apps": [APP, APP]}, "two apps have the name shop"),
+        ({"apps": [APP, APP | {"name": "other"}]}, "two apps are served under shop.test"),
+        ({"nginx_tls_certificate": "/a.pem"}, "set both or neither"),
+        ({"nginx_tls_certificate": "/a.pem", "nginx_tls_key": "/b.pem"}, "there is no file /a.pem"),
+        ({"app_harakiri": 60}, "app_harakiri: it must be less than nginx_upstream_timeout"),
+        ({"app_mysql_group": "x"}, "app_mysql_group: it and mysql_socket_group must be the same group"),
+    ],
+)
+def test_problem_is_named_with_what_is_expected(problems, variables, expected):
+    assert expected in "\n".join(problems(**variables))
+
+
+def test_missing_apps_are_named(preflight, tmp_path):
+    found = preflight.of_everything({}, preflight.load_specs(), GROUPS, tmp_path)
+    assert [name for name, _ in found] == ["apps"]
+
+
+@pytest.mark.parametrize("group", ["web", "app", "db"])
+def test_tier_without_a_host_is_named(problems, group):
+    assert problems(groups={**GROUPS, group: []}) == [
+        f"{group}: the inventory has no host in this group, which says where that tier runs"
+    ]
+
+
+def test_place_of_a_variable_is_its_file_and_line(preflight, tmp_path):
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars/all.yml").write_text("---\nfirst: 1\nsecond: 2\n")
+    assert preflight.where_set("second", tmp_path) == f"{tmp_path}/group_vars/all.yml:3"
+
+
+def test_place_of_an_unset_variable_is_where_it_would_go(preflight, tmp_path):
+    assert "group_vars/all/" in preflight.where_set("third", tmp_path)

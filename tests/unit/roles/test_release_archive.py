@@ -1,0 +1,158 @@
+"""A release is what its content says, holds what the server needs, and shows the web server only what is public."""
+
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+PIP_WOULD_SAY = "ERROR: No matching distribution found for nothing==1"
+
+
+@pytest.fixture(scope="module")
+def release(load):
+    return load("roles/app/library/release_archive.py")
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "shop"
+    for name, text in {"shop.py": "app = 1\n", "static/style.css": "p {}\n", "requirements.txt": "# none\n"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture
+def build(release, source, tmp_path, monkeypatch):
+    """build(**options) makes the release of an app that needs no wheels."""
+    (tmp_path / "no wheels").mkdir()
+    monkeypatch.setattr(release, "wheels", lambda *_: tmp_path / "no wheels")
+
+    def build(**options):
+        params = {"name": "shop", "source": str(source), "public": [], "files": {"uwsgi.ini": "[uwsgi]\n"}}
+        params |= {"python_version": "3.14.2", "architecture": "x86_64", "cache_directory": str(tmp_path / "cache")}
+        return release.build(params | options)
+
+    return build
+
+
+def members(result):
+    with tarfile.open(result["path"]) as archive:
+        return {member.name: member for member in archive.getmembers()}
+
+
+def test_same_content_is_the_same_release(build, source):
+    first = build()
+    (source / "shop.py").touch()
+    assert build() == first | {"changed": False}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda source: ((source / "shop.py").write_text("app = 2\n"), {})[1],
+        lambda source: ((source / "new.py").write_text(""), {})[1],
+        lambda source: ((source / "shop.py").chmod(0o755), {})[1],
+        lambda source: ((source / "shop.py").rename(source / "other.py"), {})[1],
+        lambda source: {"files": {"uwsgi.ini": "[uwsgi]\nprocesses = 9\n"}},
+        lambda source: {"python_version": "3.12.3"},
+        lambda source: {"architecture": "aarch64"},
+        lambda source: {"public": ["static"]},
+    ],
+    ids=["content", "new file", "mode", "name", "settings", "python", "machine type", "public folders"],
+)
+def test_whatever_differs_is_another_release(build, source, change):
+    first = build()["id"]
+    assert build(**change(source))["id"] != first
+
+
+def test_patch_release_of_python_is_no_other_release(build):
+    assert build(python_version="3.14.0")["id"] == build(python_version="3.14.9")["id"]
+
+
+def test_only_what_is_public_is_open_to_all(build):
+    modes = {name: member.mode & 0o007 for name, member in members(build(public=["static"])).items()}
+    assert {name for name, mode in modes.items() if mode & 0o004} == {"app/static", "app/static/style.css"}
+    assert modes["app"] == 0o001  # passed through, not listed
+
+
+def test_everything_belongs_to_root(build):
+    assert {(member.uid, member.gid) for member in members(build()).values()} == {(0, 0)}
+
+
+@pytest.mark.parametrize("name", [".venv/lib/x.py", "__pycache__/shop.pyc", ".git/config", "node_modules/x/index.js"])
+def test_what_no_app_needs_stays_out(build, source, name):
+    (source / name).parent.mkdir(parents=True)
+    (source / name).write_text("")
+    assert f"app/{name}" not in members(build())
+
+
+def test_in_a_git_work_tree_what_git_ignores_stays_out(build, source):
+    subprocess.run(["git", "init", "--quiet", source], check=True)
+    (source / ".gitignore").write_text("secret.txt\n")
+    (source / "secret.txt").write_text("")
+    assert "app/shop.py" in members(build())
+    assert "app/secret.txt" not in members(build())
+
+
+def test_archive_is_readable_by_its_owner_alone(build):
+    assert Path(build()["path"]).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("break_it", "options", "expected"),
+    [
+        (lambda source: (source / "requirements.txt").unlink(), {}, "requirements.txt is missing"),
+        (lambda source: (source / "requirements.txt").write_text("-r other.txt\n"), {}, "is an option"),
+        (lambda source: (source / "requirements.txt").write_text("flask==\n"), {}, "'flask=='"),
+        (lambda source: None, {"public": ["nowhere"]}, "static names the folder 'nowhere'"),
+        (lambda source: None, {"source": "/nowhere"}, "/nowhere is not a folder"),
+    ],
+)
+def test_what_is_wrong_is_named(build, release, source, break_it, options, expected):
+    break_it(source)
+    with pytest.raises(release.ReleaseError, match=expected):
+        build(**options)
+
+
+def test_broken_off_archive_is_none(build, release, monkeypatch, tmp_path):
+    def full_disk(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(release, "add", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        build()
+    assert list((tmp_path / "cache/releases").iterdir()) == []
+
+
+LOCKED = """
+# made by a tool
+greenlet==3.2.1 ; python_full_version < '3.14' \\
+    --hash=sha256:aa \\
+    --hash=sha256:bb
+flask==3.1.3 --hash=sha256:cc
+pywin32==1 ; sys_platform == 'win32' --hash=sha256:dd
+"""
+
+
+@pytest.mark.parametrize(
+    ("python", "expected"),
+    [
+        ("3.14.2", "flask==3.1.3 --hash=sha256:cc\n"),
+        ("3.12.3", "greenlet==3.2.1 --hash=sha256:aa     --hash=sha256:bb\nflask==3.1.3 --hash=sha256:cc\n"),
+    ],
+)
+def test_markers_are_those_of_the_server(release, python, expected):
+    kept = release.requirements_for(LOCKED, python, "x86_64")
+    assert kept.split() == expected.split()
+
+
+def test_what_pip_says_is_shown(release, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    (tmp_path / "python").write_text(f"#!/bin/sh\necho '{PIP_WOULD_SAY}' >&2\nexit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    with pytest.raises(release.ReleaseError, match="No matching distribution found"):
+        release.wheels("nothing==1\n", "3.14.2", "x86_64", tmp_path / "cache")
+    assert list((tmp_path / "cache/wheels").iterdir()) == []
