@@ -128,7 +128,11 @@ class Machine:
                     self.check_address()
                     self.network.create()
                 self.stop()
-                self.boot(lower, fresh=not record)
+                try:
+                    self.boot(lower, fresh=not record)
+                except MachineError:
+                    self.stop()  # its files stay, for a look; without a record the next run makes it anew
+                    raise
                 action = "started" if record else "created"
                 mine = {
                     "image": image,
@@ -147,7 +151,7 @@ class Machine:
             self.remove()
         with lock(self.base / "network.lock"):
             named = set_names(self.name, self.address, [])
-            if not any((self.base / "machines").glob("*/")):
+            if not self.network.is_used:
                 self.network.remove()
         return {"action": "removed" if existed else "unchanged", "changed": existed or named}
 

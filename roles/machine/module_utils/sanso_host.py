@@ -104,6 +104,12 @@ class Network:
         run("nft", "-f", "-", input=rules)
         self._docker("insert")
 
+    @property
+    def is_used(self):
+        """Whether a machine is plugged in, be it one of another folder."""
+        ports = Path("/sys/class/net", self.name, "brif")
+        return ports.exists() and any(ports.iterdir())
+
     def remove(self):
         """Take away all that `create` made."""
         if Path("/sys/class/net", self.name).exists():

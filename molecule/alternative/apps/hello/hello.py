@@ -1,0 +1,9 @@
+"""The smallest app: a WSGI callable, and nothing to install."""
+
+import os
+
+
+def application(environ, start_response):
+    """Greet, in plain text."""
+    start_response("200 OK", [("Content-Type", "text/plain; charset=utf-8")])
+    return [f"{os.environ['GREETING']}, {environ['HTTP_HOST']}\n".encode()]
