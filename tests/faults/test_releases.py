@@ -1,0 +1,76 @@
+"""A release that is no good never replaces one that is, and the run shows what the app itself said."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def append(text, path="src/sample_app/__init__.py"):
+    def change(source):
+        with (source / path).open("a") as file:
+            file.write(text)
+
+    return change
+
+
+def edit(path, old, new):
+    def change(source):
+        text = (source / path).read_text()
+        assert old in text
+        (source / path).write_text(text.replace(old, new))
+
+    return change
+
+
+# What is done to the source, what is said of it, and what the run must show.
+BROKEN = {
+    "syntax error": (append("\ndef broken(:\n"), {}, "SyntaxError"),
+    "wrong callable": (None, {"wsgi": "sample_app:nothing"}, "callable not found or import error"),
+    "failing migration": (None, {"migrate": "echo out of ideas >&2; exit 7"}, "out of ideas"),
+    "health never 200": (None, {"health_path": "/nowhere"}, "404 NOT FOUND"),
+    "no requirements": (lambda source: (source / "requirements.txt").unlink(), {}, "requirements.txt is missing"),
+}
+
+
+@pytest.fixture
+def description(server, app, tmp_path):
+    """The app's description, of a source that may be broken."""
+    described = next(each for each in server.settings["apps"] if each["name"] == app.name)
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / described["source"], source, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    return described | {"source": str(source)}
+
+
+@pytest.fixture
+def release(server, app):
+    """release() tells which release serves."""
+    return lambda: server.host.check_output(f"readlink {app.current}")
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_release_leaves_the_last_good_one_serving(server, app, play, description, release, ready, name):
+    change, said, shown = BROKEN[name]
+    if change:
+        change(Path(description["source"]))
+    before = release()
+    # Of a good app, nothing but the one broken thing differs; 5 s are enough for an app that never gets healthy.
+    done = play("app", apps=[description | said], app_health_seconds=5)
+    assert done.returncode == 2
+    assert shown in done.stdout
+    assert release() == before
+    assert ready().status == 200
+    assert not server.host.service(f"app-{app.name}@candidate.service").is_running
+
+
+def test_good_release_replaces_the_one_before_and_the_one_before_that_comes_back(play, description, release, ready):
+    before = release()
+    append('\nGENERATION = "next"\n')(Path(description["source"]))
+    assert play("app", apps=[description]).returncode == 0
+    assert release() != before
+    assert ready().status == 200
+    edit("src/sample_app/__init__.py", '\nGENERATION = "next"\n', "")(Path(description["source"]))
+    assert play("app", apps=[description]).returncode == 0
+    assert release() == before
