@@ -1,0 +1,1 @@
+"""The command line of Sansō: a convenience over Ansible and pytest, which do the work."""

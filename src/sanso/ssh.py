@@ -1,0 +1,92 @@
+"""The way to a host that Ansible takes, for a shell and for a look at it: the inventory's user, key and options."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from sanso.inventory import Host
+
+CONTROL = Path("~/.ansible/cp").expanduser()
+SECONDS = 10
+
+# What ssh says when it fails, what that means, and what to do: {to} is user@host, {options} ssh's other words.
+REASONS = {
+    "IDENTIFICATION HAS CHANGED": (
+        "{to} is not the computer it was: its host key has changed",
+        "if you know why: ssh-keygen -R {address}, then try again",
+    ),
+    "Host key verification failed": (
+        "the host key of {to} isn't known here yet",
+        "ssh {options}{to} shows it; say yes if it is the right one (./sanso up --yes takes it unseen)",
+    ),
+    "Permission denied": (
+        "{to} doesn't accept your SSH key",
+        "ssh-add, if the key has a passphrase; else ssh-copy-id {options}{to}",
+    ),
+    "Connection refused": ("no SSH server answers on {to}", "is it the right port? user@host:port names another one"),
+    "Could not resolve hostname": ("the name in {to} isn't known", "check its spelling, or give the address"),
+    "timed out": ("{to} doesn't answer", "check the address, and that a firewall lets SSH through"),
+    "No route to host": ("there is no way to {to}", "check the address, and that the computer runs"),
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to reach one host."""
+
+    address: str
+    user: str = ""
+    port: int = 22
+    options: tuple[str, ...] = ()  # ssh's own words
+
+    @classmethod
+    def to(cls, host: Host) -> Way:
+        words = [*shlex.split(host.get("ansible_ssh_common_args")), *shlex.split(host.get("ansible_ssh_extra_args"))]
+        if key := host.get("ansible_ssh_private_key_file"):
+            words += ["-i", str(Path(key).expanduser())]
+        return cls(host.address, host.get("ansible_user"), int(host.get("ansible_port", 22)), tuple(words))
+
+    @property
+    def name(self) -> str:
+        return f"{self.user}@{self.address}" if self.user else self.address
+
+    def command(self, *extra: str) -> list[str]:
+        port = ["-p", str(self.port)] if self.port != 22 else []
+        return ["ssh", *extra, *self.options, *port, self.name]
+
+    def run(self, script: str = "true", *extra: str) -> subprocess.CompletedProcess:
+        """Run a script there, without a question ever being asked. ssh itself fails with 255."""
+        CONTROL.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # One connection serves this look and the next ones.
+        shared = ["ControlMaster=auto", "ControlPersist=60s", f"ControlPath={CONTROL}/sanso-%C"]
+        quick = ["BatchMode=yes", f"ConnectTimeout={SECONDS}"]
+        options = [word for option in quick + shared for word in ("-o", option)]
+        # Files, not pipes: the connection that stays behind could hold a pipe open.
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            command = [*self.command(*options, *extra), script]
+            streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err}
+            try:
+                code = subprocess.run(command, **streams, timeout=6 * SECONDS, check=False).returncode
+            except subprocess.TimeoutExpired:
+                return subprocess.CompletedProcess(command, 255, "", "the connection timed out")
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(command, code, out.read(), err.read())
+
+    def problem(self, *extra: str) -> tuple[str, str] | None:
+        """(What is wrong with the way, what to do), or None when it is open."""
+        done = self.run("true", *extra)
+        return None if done.returncode == 0 else self.explain(done.stderr)
+
+    def explain(self, said: str) -> tuple[str, str]:
+        port = f"-p {self.port} " if self.port != 22 else ""
+        words = {"to": self.name, "address": self.address, "options": port}
+        for sign, (what, then) in REASONS.items():
+            if sign in said:
+                return what.format(**words), then.format(**words)
+        last = (said.strip().splitlines() or ["ssh said nothing"])[-1]
+        return f"{self.name} can't be reached: {last}", f"ssh {port}{self.name}"

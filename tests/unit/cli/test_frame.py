@@ -1,0 +1,114 @@
+"""What all verbs have in common: help, errors, logs, what is asked of a terminal."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+
+import pytest
+
+from sanso import console, project
+from sanso.cli import main
+
+VERBS = ["up", "status", "check", "ssh", "down", "test"]
+
+
+def test_verbs_are_listed_as_people_meet_them(sanso):
+    listed = sanso("--help").stdout.partition("Commands:")[2].split("\n")
+    assert [line.split()[0] for line in listed if line.strip()] == VERBS
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_is_whole_on_one_line(sanso, verb):
+    assert main.commands[verb].get_short_help_str(limit=60)[-3:] != "..."
+
+
+def test_version_is_that_of_the_project(sanso):
+    wanted = tomllib.loads((project.ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert sanso("--version").stdout == f"sanso {wanted}\n"
+
+
+@pytest.mark.parametrize("words", [["fly"], ["up", "--fast"], ["status", "-i", "nowhere"]])
+def test_wrong_words_are_a_usage_error(sanso, server, words):
+    assert sanso(*words).exit_code == 2
+
+
+def test_inventory_is_found_from_the_checkout_too(sanso, server, programs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sanso("status", "-i", "inventory/local")
+    assert programs.called("ansible-inventory") == [["--list"]]
+
+
+@pytest.fixture
+def broken(sanso, server, monkeypatch):
+    """A run that ends in an error of our own."""
+
+    def fail(path):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("sanso.inventory.read", fail)
+    return sanso("status")
+
+
+def test_unexpected_error_is_one_sentence(broken):
+    assert broken.exit_code == 1
+    assert "✗ unexpected: division by zero" in broken.stderr
+    assert "Traceback" not in broken.output
+
+
+def test_traceback_of_an_unexpected_error_is_in_the_log(broken, state):
+    (log,) = (state / "logs").glob("error-*.log")
+    assert "ZeroDivisionError" in log.read_text()
+
+
+def test_interruption_is_a_failure_with_a_next_step(sanso, monkeypatch):
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sanso.inventory.read", interrupt)
+    done = sanso("status")
+    assert done.exit_code == 1
+    assert "interrupted" in done.stderr
+
+
+def test_newest_logs_are_kept_and_no_more(state):
+    (state / "logs").mkdir(parents=True)
+    for number in range(30):
+        log = state / f"logs/up-20200101T0000{number:02}Z.log"
+        log.touch()
+        os.utime(log, (number, number))
+    (state / "logs/setup.log").touch()
+    new = project.new_log("up")
+    kept = sorted(state.glob("logs/*-*Z.log"))
+    assert len(kept) == project.LOGS_KEPT
+    assert new in kept
+    assert state / "logs/up-20200101T000029Z.log" in kept
+    assert (state / "logs/setup.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0.04, "0.0 s"), (9.94, "9.9 s"), (10, "10 s"), (119, "119 s"), (125, "2 min")]
+)
+def test_durations_are_short(number, words):
+    assert console.seconds(number) == words
+
+
+@pytest.mark.parametrize(
+    ("env", "live", "expected"),
+    [
+        ({"DISPLAY": ":0"}, True, True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, True, True),
+        ({}, True, False),
+        ({"DISPLAY": ":0"}, False, False),
+        ({"DISPLAY": ":0", "CI": "true"}, True, False),
+        ({"DISPLAY": ":0", "SSH_CONNECTION": "192.0.2.1 22"}, True, False),
+    ],
+)
+def test_desktop_is_one_that_the_person_sits_at(monkeypatch, env, live, expected):
+    for name in ("SSH_CONNECTION", "SSH_TTY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(console, "is_live", lambda: live)
+    assert console.has_desktop() is expected

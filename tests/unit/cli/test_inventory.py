@@ -1,0 +1,90 @@
+"""The inventory as Ansible itself reads it."""
+
+from __future__ import annotations
+
+import pytest
+
+from sanso import inventory
+from sanso.console import Failure
+
+HOSTS = """
+all:
+  vars:
+    ansible_ssh_common_args: -o UserKnownHostsFile=/machines/{{ inventory_hostname }}/known_hosts
+    where: "{{ base }}/{{ inventory_hostname }}"
+    base: /srv
+    later: "{{ known_later }}"
+    apps:
+      - name: faults
+        server_names: [faults.test, www.faults.test]
+      - name: quiet
+      - name: any
+        server_names: ["*.any.test"]
+  children:
+    site:
+      children:
+        web:
+          hosts:
+            one:
+              ansible_host: 192.0.2.1
+    db:
+      hosts:
+        two:
+          nginx_local_ca_directory: /elsewhere
+"""
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory):
+    """Read by the real ansible-inventory, before tests put fakes on PATH."""
+    file = tmp_path_factory.mktemp("inventory") / "hosts.yml"
+    file.write_text(HOSTS)
+    return inventory.read(file)
+
+
+def test_hosts_and_their_groups_are_known(described):
+    assert {name: host.groups for name, host in described.hosts.items()} == {
+        "one": {"all", "site", "web"},
+        "two": {"all", "db"},
+    }
+
+
+def test_names_of_hosts_are_filled_in(described):
+    assert described.hosts["one"].get("ansible_ssh_common_args") == "-o UserKnownHostsFile=/machines/one/known_hosts"
+
+
+def test_other_variables_are_filled_in(described):
+    assert described.hosts["two"].get("where") == "/srv/two"
+
+
+def test_what_only_ansible_knows_stays_as_it_is_written(described):
+    assert described.hosts["one"].get("later") == "{{ known_later }}"
+
+
+def test_address_is_the_name_where_no_other_is_given(described):
+    assert [host.address for host in described.hosts.values()] == ["192.0.2.1", "two"]
+
+
+def test_sites_are_the_names_that_a_browser_can_ask_for(described):
+    assert described.sites() == [("faults.test", "192.0.2.1")]
+
+
+def test_ca_is_none_where_there_is_no_file(described):
+    assert described.ca() is None
+
+
+def test_default_inventory_is_not_named_to_ansible():
+    assert inventory.Inventory(inventory.DEFAULT_INVENTORY).words == []
+
+
+def test_unreadable_inventory_shows_the_words_of_ansible(programs, tmp_path):
+    programs.fake("ansible-inventory", "sys.exit('did not find expected key')")
+    with pytest.raises(Failure, match="can't be read") as failure:
+        inventory.read(tmp_path)
+    assert "did not find expected key" in failure.value.evidence
+
+
+def test_inventory_without_hosts_is_a_failure(hosts):
+    hosts()
+    with pytest.raises(Failure, match="has no hosts"):
+        inventory.read()
