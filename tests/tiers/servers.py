@@ -1,0 +1,136 @@
+"""The servers of an inventory: where each one is, and what it should be, by its variables and the roles' defaults."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import testinfra
+import yaml
+
+from sanso import inventory
+from sanso.ssh import CONTROL, Way
+
+ROLES = Path(__file__).parents[2] / "roles"
+
+
+@dataclass(frozen=True)
+class App:
+    """An app's description, with what the roles make of it."""
+
+    name: str
+    wsgi: str
+    server_names: list[str]
+    database: str
+    health_path: str
+    static: dict[str, str]
+    processes: int
+    network: bool
+    body_max: str
+
+    @property
+    def service(self) -> str:
+        return f"app-{self.name}@current.service"
+
+    @property
+    def socket(self) -> str:
+        return f"/run/app-{self.name}/current.sock"
+
+    @property
+    def current(self) -> str:
+        """The link to the release that serves."""
+        return f"/srv/{self.name}/current"
+
+    @property
+    def host_name(self) -> str:
+        """A name under which it is served."""
+        return self.server_names[0].replace("*", "sanso-check")
+
+    @property
+    def is_sample(self) -> bool:
+        return self.wsgi == "sample_app:create_app()"
+
+
+class Site(NamedTuple):
+    name: str
+    app: App
+
+
+class Static(NamedTuple):
+    app: App
+    prefix: str
+    folder: str
+
+
+@dataclass(frozen=True, eq=False)
+class Server:
+    name: str
+    groups: set[str] = field(repr=False)
+    settings: dict = field(repr=False)
+    way: Way = field(repr=False)
+
+    @property
+    def address(self) -> str:
+        return self.way.address
+
+    @cached_property
+    def apps(self) -> list[App]:
+        # Literals, so that they can be read without Ansible, as all defaults are.
+        defaults = yaml.safe_load((ROLES / "app/vars/main.yml").read_text())["__app_defaults"]
+        defaults["body_max"] = self.settings["nginx_client_max_body_size"]
+        known = {field.name for field in fields(App)}
+        descriptions = [{**defaults, **app} for app in self.settings["apps"]]
+        return [App(**{name: app[name] for name in known}) for app in descriptions]
+
+    @property
+    def sites(self) -> list[Site]:
+        names = [(name.replace("*", "sanso-check"), app) for app in self.apps for name in app.server_names]
+        return [Site(*pair) for pair in names]
+
+    @property
+    def static(self) -> list[Static]:
+        return [Static(app, prefix.strip("/"), folder) for app in self.apps for prefix, folder in app.static.items()]
+
+    @property
+    def open_ports(self) -> set[int]:
+        """The TCP ports that the firewall lets everyone reach."""
+        return {self.way.port, *self.settings["os_firewall_tcp_ports"]}
+
+    @cached_property
+    def host(self) -> testinfra.host.Host:
+        """testinfra's way in. Not its `ansible://`, which takes the inventory's Jinja as it is written."""
+        CONTROL.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Without a ControlPath, each check would open a connection of its own: 250 ms instead of 25.
+        options = ["ControlMaster=auto", "ControlPersist=60s", f"ControlPath={CONTROL}/sanso-%C", "BatchMode=yes"]
+        words = [word for option in options for word in ("-o", option)]
+        user = f"{self.way.user}@" if self.way.user else ""
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return testinfra.get_host(
+            f"ssh://{user}{address}:{self.way.port}",
+            ssh_extra_args=shlex.join([*words, *self.way.options]),
+            sudo=True,
+        )
+
+    @cached_property
+    def obstacle(self) -> str:
+        """Why nothing can be asked there; empty if it can."""
+        try:
+            done = self.host.run("true")
+        except RuntimeError as error:  # ssh itself failed
+            said = error.args[0].stderr if error.args else str(error)
+            return ": ".join(self.way.explain(said))
+        return done.stderr.strip() or "sudo fails there" if done.failed else ""
+
+
+def read(path: Path) -> list[Server]:
+    """The servers of an inventory."""
+    defaults = {}
+    for file in sorted(ROLES.glob("*/defaults/main.yml")):
+        defaults |= yaml.safe_load(file.read_text()) or {}
+    return [
+        Server(host.name, host.groups, {**defaults, **host.variables}, Way.to(host))
+        for host in inventory.read(path).hosts.values()
+    ]

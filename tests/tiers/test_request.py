@@ -1,0 +1,186 @@
+"""One request through all tiers, and the traces that it leaves in each.
+
+The sample app is asked to store an error report under the project sanso-check: all that these checks ever write.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import uuid
+from typing import NamedTuple
+
+import pytest
+from client import request
+from evidence import CouldNotCheck, ask, journal, modes, mysql
+from sockets import processes, unix_sockets
+
+GROUPS = {"web"}
+
+PROJECT = "sanso-check"
+API = f"/api/projects/{PROJECT}/errors"
+
+NUMBER = r"\d+(?:\.\d+)+"
+VERSION_OF = {
+    "nginx": "nginx -v 2>&1",
+    "uWSGI": "uwsgi --version",
+    "MySQL": "mysql --batch --skip-column-names --execute='SELECT VERSION()'",
+}
+
+
+def require_one_host(server):
+    if not {"web", "app", "db"} <= server.groups:
+        pytest.skip("the tiers are on several hosts")
+
+
+# Any app
+
+
+def test_app_is_healthy(server, host, app):
+    answer = request(server, app.host_name, app.health_path)
+    assert answer.status == 200, f"{answer}\n{journal(host, app.service)}"
+
+
+def test_request_is_in_the_journal_of_the_app(server, host, app):
+    """As one line of JSON. Others may ask too, so it is one of the lines since."""
+    require_one_host(server)
+    cursor = ask(host, "journalctl --no-pager --lines=0 --show-cursor").partition("-- cursor: ")[2]
+    status = request(server, app.host_name, app.health_path).status
+    since = "journalctl --sync && journalctl --quiet --output=cat --after-cursor=%s --unit=%s"
+    lines = ask(host, since, cursor, app.service)
+    entries = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
+    assert ("GET", status) in [(entry.get("method"), entry.get("status")) for entry in entries], lines
+
+
+# The sample app stores and reads
+
+
+class Report(NamedTuple):
+    id: int
+    message: str
+
+
+@pytest.fixture(scope="module")
+def message():
+    """Different in each run, and so long that nginx compresses it."""
+    return f"A check of the tiers, {uuid.uuid4()}, ä三" + "." * 1024
+
+
+@pytest.fixture(scope="module")
+def reporting(server, sample, message):
+    """The answer to a report."""
+    return request(server, sample.host_name, API, "POST", body={"type": "SansoCheck", "message": message})
+
+
+@pytest.fixture(scope="module")
+def report(reporting, message):
+    if reporting.status != 201:
+        raise CouldNotCheck(f"could not check: no report was stored\n{reporting}")
+    return Report(int(reporting.data["id"]), message)
+
+
+def test_report_is_stored(host, reporting, sample):
+    assert reporting.status == 201, f"{reporting}\n{journal(host, sample.service)}"
+
+
+def test_report_is_a_row_in_mysql(server, host, report, sample):
+    require_one_host(server)
+    query = f"SELECT message FROM {sample.name}.error WHERE project = '{PROJECT}' AND id = {report.id}"
+    assert mysql(host, query) == [[report.message]]
+
+
+def test_report_is_read_back_through_the_api(server, report, sample):
+    answer = request(server, sample.host_name, API)
+    assert report.message in [error["message"] for error in answer.data["errors"]], answer
+
+
+def test_report_is_read_back_as_a_page(server, report, sample):
+    answer = request(server, sample.host_name, f"/projects/{PROJECT}/errors/{report.id}")
+    assert report.message in html.unescape(answer.text), answer
+
+
+# It says what is wrong
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/sanso-check", "text/html"), (f"{API}/none", "application/json")], ids=["page", "api"]
+)
+def test_what_is_not_there_is_said_to_be_so(server, sample, path, kind):
+    answer = request(server, sample.host_name, path)
+    assert (answer.status, answer.headers.get_content_type()) == (404, kind), answer
+
+
+def test_report_that_is_too_large_is_refused(server, sample):
+    """By the app, whose limit is lower than nginx's."""
+    answer = request(server, sample.host_name, API, "POST", body={"type": "Large", "message": "x" * 300 * 1024})
+    assert (answer.status, answer.headers.get_content_type()) == (413, "application/json"), answer
+
+
+@pytest.mark.parametrize("path", ["/", API], ids=["page", "api"])
+def test_answer_is_compressed(server, report, sample, path):
+    answer = request(server, sample.host_name, path, headers={"Accept-Encoding": "gzip"})
+    assert (answer.headers["Content-Encoding"], answer.headers["Vary"]) == ("gzip", "Accept-Encoding"), answer
+
+
+# Its way
+
+
+@pytest.fixture(scope="module")
+def way(server, host, report, sample):
+    """What a page says of the tiers that served it: product to version and detail."""
+    require_one_host(server)
+    page = request(server, sample.host_name, f"/projects/{PROJECT}/errors/{report.id}").text
+    tiers = re.findall(r"<strong>(.*?)</strong>\s*<span>(.*?)</span>", page)
+    return {name.partition(" ")[0]: (name.partition(" ")[2], html.unescape(detail)) for name, detail in tiers}
+
+
+@pytest.fixture(scope="module")
+def users(host, sample):
+    """The processes of the app's unit: pid to user."""
+    return {process.pid: process.user for process in processes(host, sample.service)}
+
+
+@pytest.fixture(scope="module")
+def pid(way):
+    """Of the process that made the page, by its own account."""
+    return int(re.search(r"process (\d+)", way["uWSGI"][1])[1])
+
+
+@pytest.fixture(scope="module")
+def worker(host, pid, sample):
+    """That process, looked at from outside."""
+    for process in processes(host, sample.service):
+        if process.pid == pid:
+            return process
+    raise CouldNotCheck(f"could not check: process {pid} is none of {sample.service}")
+
+
+@pytest.mark.parametrize("product", VERSION_OF)
+def test_page_names_the_version_of(host, way, sample, product):
+    installed = re.search(NUMBER, ask(host, VERSION_OF[product]))[0]
+    assert re.findall(NUMBER, way.get(product, ("", ""))[0]) == [installed], way
+
+
+def test_browser_came_over_tls(way, sample):
+    assert way["Browser"] == ("", "HTTP/1.1 over TLS")
+
+
+def test_page_was_made_by_a_worker_of_the_app(users, pid, sample):
+    assert users.get(pid) == sample.name, users
+
+
+def test_worker_heard_the_request_on_its_unix_socket(host, worker, sample):
+    """The only socket on which this process listens, and it holds none that leads out of the machine."""
+    known = unix_sockets(host, worker)
+    heard = {known[inode].path for inode in worker.sockets if inode in known and known[inode].listens}
+    assert (heard, worker.foreign_sockets) == ({sample.socket}, {}), modes(host, sample.socket)
+
+
+def test_worker_asked_mysql_over_its_unix_socket(host, worker, sample):
+    """The two ends of one connection, each found by its inode: this worker holds one, MySQL the other."""
+    known = unix_sockets(host, worker)
+    mysqld = {inode for process in processes(host, "mysql.service") for inode in process.sockets}
+    peers = {known[inode].peer for inode in worker.sockets if inode in known}
+    ends = [known[inode].path for inode in peers & mysqld if inode in known]
+    assert {end.replace("/var/run/", "/run/") for end in ends} == {"/run/mysqld/mysqld.sock"}, known

@@ -1,0 +1,203 @@
+"""The web tier: what nginx lets in, under which names, and how it speaks."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import re
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from client import Connection, handshake, only, refusal, request, trusting
+from cryptography import x509
+from evidence import ask, journal, modes, read_attempt
+from sockets import processes
+
+GROUPS = {"web"}
+
+VERSIONS = {f"TLSv1.{minor}": version for minor, version in enumerate(list(ssl.TLSVersion)[2:6])}
+UNKNOWN = "sanso-check.invalid"
+UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
+
+
+@pytest.fixture(scope="module")
+def configuration(host):
+    """All of nginx's configuration, as nginx reads it."""
+    return ask(host, "nginx -T 2>/dev/null")
+
+
+@pytest.fixture(scope="module")
+def name(server):
+    """A name that is served."""
+    return server.sites[0].name if server.sites else pytest.skip("the inventory describes no site")
+
+
+# The server
+
+
+def test_nginx_runs_now_and_at_boot(host):
+    service = host.service("nginx")
+    assert (service.is_running, service.is_enabled) == (True, True), journal(host, "nginx.service")
+
+
+def test_configuration_is_valid(host):
+    done = host.run("nginx -t")
+    assert done.succeeded, done.stderr
+
+
+def test_workers_are_not_root(host):
+    found = processes(host, "nginx.service")
+    master = min(found, key=lambda process: process.pid)
+    assert {process.user for process in found if process.parent == master.pid} == {"www-data"}
+
+
+# Names
+
+
+def test_http_redirects_to_the_same_page_over_tls(server, site):
+    answer = request(server, site.name, "/a/page%20?x=1&y=%C3%A4", secure=False)
+    assert (answer.status, answer.headers["Location"]) == (301, f"https://{site.name}/a/page%20?x=1&y=%C3%A4"), answer
+
+
+def test_unknown_host_gets_no_answer(server):
+    with pytest.raises(http.client.RemoteDisconnected):
+        request(server, UNKNOWN, secure=False)
+
+
+@pytest.mark.parametrize("unknown", [UNKNOWN, None], ids=["another name", "no name"])
+def test_unknown_host_gets_no_handshake(server, unknown):
+    assert refusal(server, unknown) == "TLSV1_UNRECOGNIZED_NAME"
+
+
+def test_unknown_host_is_refused_behind_a_known_name(server, name):
+    """TLS says one name, and the request another."""
+    connection = Connection(server.address, name, trusting())
+    try:
+        connection.request("GET", "/", headers={"Host": UNKNOWN})
+        status = connection.getresponse().status
+    except http.client.RemoteDisconnected:
+        status = None
+    finally:
+        connection.close()
+    assert status in {None, 421}
+
+
+# TLS
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tls_version_is_spoken_only_if_wanted(server, name, version):
+    wanted = version.replace("TLSv1.0", "TLSv1") in server.settings["nginx_tls_protocols"]
+    assert refusal(server, name, only(VERSIONS[version])) == ("" if wanted else "TLSV1_ALERT_PROTOCOL_VERSION")
+
+
+def test_http2_is_offered(server, site):
+    context = trusting()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    assert handshake(server, site.name, context).alpn == "h2"
+
+
+def test_certificate_is_trusted_and_names_the_site(server, site):
+    own = server.settings["nginx_tls_certificate"]
+    ca = Path(server.settings["nginx_local_ca_directory"]).expanduser() / "ca.crt"
+    context = ssl.create_default_context(cafile=None if own else ca)
+    try:
+        handshake(server, site.name, context)
+    except ssl.SSLCertVerificationError as error:
+        pytest.fail(f"{error.verify_message}; {'this computer' if own else ca} doesn't vouch for it")
+
+
+def test_certificate_has_two_weeks_left(server, site):
+    certificate = x509.load_der_x509_certificate(handshake(server, site.name).certificate)
+    assert certificate.not_valid_after_utc - datetime.now(UTC) > timedelta(weeks=2)
+
+
+@pytest.fixture(scope="module")
+def certificates(configuration):
+    """The files that nginx reads certificates from."""
+    return named_in(configuration, "ssl_certificate")
+
+
+@pytest.fixture(scope="module")
+def keys(configuration):
+    """The files that nginx reads private keys from."""
+    return named_in(configuration, "ssl_certificate_key")
+
+
+def named_in(configuration, directive):
+    found = set(re.findall(rf"^\s*{directive}\s+(.+);", configuration, re.MULTILINE))
+    return found or pytest.skip(f"nginx has no {directive}: it serves nothing over TLS")
+
+
+def test_served_certificate_is_the_installed_one(server, host, name, certificates):
+    installed = {
+        base64.b64decode(ask(host, "openssl x509 -in %s -outform DER | base64", file)) for file in certificates
+    }
+    assert handshake(server, name).certificate in installed, certificates
+
+
+@pytest.mark.parametrize("user", ["www-data", "nobody"])
+def test_private_key_is_closed_to(host, keys, user):
+    attempts = {key: read_attempt(host, key, user) for key in keys}
+    assert attempts == dict.fromkeys(keys, "EACCES"), "\n".join(modes(host, key) for key in keys)
+
+
+# Requests
+
+
+@pytest.mark.parametrize("secure", [True, False], ids=["https", "http"])
+def test_server_does_not_tell_its_version(server, name, secure):
+    assert request(server, name, "/sanso-check", secure=secure).headers["Server"] == "nginx"
+
+
+def test_page_of_an_error_does_not_tell_the_version(server, name):
+    answer = request(server, name, secure=False)
+    assert re.findall(r"nginx/[\d.]+", answer.text) == [], answer
+
+
+def test_body_over_the_limit_is_refused(server, site):
+    """The announcement of its length is enough: the body is never sent."""
+    number, unit = re.fullmatch(r"(\d+)([kmg]?)", site.app.body_max.lower()).groups()
+    if not int(number):
+        pytest.skip("the inventory sets no limit")
+    length = int(number) * UNITS.get(unit, 1) + 1
+    try:
+        answer = request(server, site.name, "/", "POST", headers={"Content-Length": str(length)}, seconds=3)
+    except TimeoutError:
+        pytest.fail(f"nginx waits for a body of {length} bytes")
+    assert (answer.status, answer.headers["Server"]) == (413, "nginx"), answer
+
+
+# Static files
+
+
+@pytest.fixture(scope="module")
+def files(host, static):
+    """The static files: path below the folder, to size and time of the last change."""
+    folder = f"{static.app.current}/app/{static.folder.strip('/')}/"
+    lines = ask(host, "find -L %s -type f -printf '%%P %%s %%T@\\n'", folder).splitlines()
+    found = {path: (int(size), int(float(time))) for path, size, time in (line.rsplit(" ", 2) for line in lines)}
+    return found or pytest.skip(f"{folder} holds no file")
+
+
+def test_static_file_is_served_by_nginx_itself(server, files, static):
+    """Its ETag is nginx's own: time and size in hexadecimal. No app makes such a one."""
+    path, (size, time) = sorted(files.items())[0]
+    answer = request(server, static.app.host_name, f"/{static.prefix}/{path}")
+    assert (answer.status, answer.headers["ETag"], len(answer.body)) == (200, f'"{time:x}-{size:x}"', size), answer
+
+
+def test_static_text_is_compressed(server, files, static):
+    large = [path for path, (size, _) in sorted(files.items()) if size > 1024]
+    texts = [path for path in large if path.endswith((".css", ".js", ".svg"))]
+    if not texts:
+        pytest.skip("no text of more than 1 KiB among them")
+    answer = request(server, static.app.host_name, f"/{static.prefix}/{texts[0]}", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["Content-Encoding"] == "gzip", answer
+
+
+def test_static_folder_is_not_listed(server, static):
+    answer = request(server, static.app.host_name, f"/{static.prefix}/")
+    assert answer.status in {403, 404}, answer
