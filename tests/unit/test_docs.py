@@ -12,7 +12,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
-def test_page_of_variables_is_what_the_roles_specify():
+def test_reference_is_what_the_roles_and_the_command_line_say_themselves():
     done = subprocess.run([sys.executable, ROOT / "docs/reference/generate", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
