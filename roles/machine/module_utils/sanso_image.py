@@ -85,7 +85,7 @@ def mirror_of(recipe):
 
 def image_path(name, recipe, directory):
     """Where the image of a recipe lies: whatever is built differently is another image."""
-    identity = "\n".join(mmdebstrap(recipe, "image"))
+    identity = "\n".join(mmdebstrap({**recipe, "keyring": Path(recipe["keyring"]).name}, "image"))
     return directory / "images" / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
@@ -115,7 +115,12 @@ def ensure(name, recipe, directory):
         building = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=image.parent))
         try:
             building.chmod(0o755)
-            run(*mmdebstrap(recipe, str(building / "root")), env={**os.environ, "TMPDIR": str(building)})
+            # apt reads it as a user of its own, who can't look into a home folder.
+            keyring = shutil.copy(recipe["keyring"], building)
+            run(
+                *mmdebstrap({**recipe, "keyring": keyring}, str(building / "root")),
+                env={**os.environ, "TMPDIR": str(building)},
+            )
             (building / "root").rename(image)
         finally:
             shutil.rmtree(building, ignore_errors=True)

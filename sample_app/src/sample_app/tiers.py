@@ -44,7 +44,7 @@ def server() -> Tier:
 def database() -> Tier:
     """Costs no query: SQLAlchemy asked for the version when this process first connected. Before, there is none."""
     dialect, url = db.engine.dialect, db.engine.url
-    number = ".".join(map(str, dialect.server_version_info or ()))
+    number = ".".join(map(str, (dialect.server_version_info or ())[:3]))  # what follows is the package's
     if socket := url.query.get("unix_socket"):
         where = f"Unix socket {socket}"
     else:

@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[3]
 UBUNTU = {"auto": True, "distribution": "ubuntu", "mirror": "http://u.example", "suite": "resolute"}
 DEBIAN = {"auto": True, "distribution": "debian", "suite": "forky", "more_suites": ["sid"], "pins": "Package: 'x'\n"}
-COMMON = {"components": ["main"], "keyring": "/k.gpg"}
+COMMON = {"components": ["main"], "keyring": "/home/a/k.gpg"}
 CATALOGUE = {"ubuntu": UBUNTU | COMMON, "debian": DEBIAN | COMMON, "old": {**DEBIAN, **COMMON, "auto": False}}
 
 
@@ -25,11 +25,12 @@ def host(load):
 
 @pytest.fixture
 def image(monkeypatch):
-    """The image module on a computer whose apt has neither proxy nor mirrors."""
+    """The image module on a computer whose apt has neither proxy nor mirrors, and whose keyrings are there."""
     from ansible.module_utils import sanso_image
 
     monkeypatch.setattr(sanso_image, "host_apt_options", lambda: [])
     monkeypatch.setattr(sanso_image, "host_mirror", lambda distribution: "")
+    monkeypatch.setattr(sanso_image.shutil, "copy", lambda keyring, folder: f"{folder}/{Path(keyring).name}")
     return sanso_image
 
 
@@ -76,6 +77,11 @@ def test_nothing_reachable_is_said(image, host, monkeypatch, tmp_path):
 def test_another_recipe_is_another_image(image, tmp_path, change):
     first = image.image_path("debian", CATALOGUE["debian"], tmp_path)
     assert image.image_path("debian", CATALOGUE["debian"] | change, tmp_path) != first
+
+
+def test_same_recipe_is_the_same_image_in_every_clone(image, tmp_path):
+    first = image.image_path("debian", CATALOGUE["debian"], tmp_path)
+    assert image.image_path("debian", CATALOGUE["debian"] | {"keyring": "/home/b/k.gpg"}, tmp_path) == first
 
 
 def test_pins_are_quoted_for_the_shell(image):
