@@ -113,7 +113,7 @@ def test_what_is_not_there_is_said_to_be_so(server, sample, path, kind):
 
 def test_report_that_is_too_large_is_refused(server, sample):
     """By the app, whose limit is lower than nginx's."""
-    answer = request(server, sample.host_name, API, "POST", body={"type": "Large", "message": "x" * 300 * 1024})
+    answer = request(server, sample.host_name, API, "POST", body={"type": "Large", "message": "x" * 260 * 1024})
     assert (answer.status, answer.headers.get_content_type()) == (413, "application/json"), answer
 
 

@@ -1,0 +1,71 @@
+#!/bin/sh
+# The floor of bench/provision: what site.yml does to a fresh machine, written by hand for that one machine, in as few
+# steps as an administrator in a hurry would take who still tries what he changes.
+#
+#   baseline.sh HOST_NAME APP RELEASE MIGRATE HEALTH_PATH SERVER_NAME
+#
+# Runs as root in a folder that holds files.tar (the rendered files, from / on) and release.tar.gz.
+set -eu
+host_name=$1 app=$2 release=$3 migrate=$4 health_path=$5 server_name=$6
+home=/srv/$app
+directory=$home/releases/$release
+
+# Packages, in one call. Lists that are younger than a day will do.
+export DEBIAN_FRONTEND=noninteractive
+[ "$(find /var/lib/apt/lists -maxdepth 0 -mtime -1)" ] || apt-get update -qq
+. /etc/os-release
+case $VERSION_CODENAME in resolute) time_daemon=chrony ;; *) time_daemon=systemd-timesyncd ;; esac
+apt-get install -qq --yes --no-install-recommends nftables openssh-server sudo unattended-upgrades "$time_daemon" \
+    python3 python3-venv nginx mysql-server uwsgi-core uwsgi-plugin-python3 >/dev/null
+
+# Users, groups, folders
+[ "$(cat /etc/hostname)" = "$host_name" ] || hostnamectl set-hostname "$host_name"
+grep -qx "127.0.1.1 $host_name" /etc/hosts || echo "127.0.1.1 $host_name" >>/etc/hosts
+groupadd --system mysql-clients
+useradd --system --home-dir "$home" --no-create-home --shell /usr/sbin/nologin "$app"
+install -d -m 0751 -o root -g "$app" "$home" "$home/releases" "$directory"
+install -d -m 0750 -o "$app" -g "$app" "$home/shared"
+
+# Files, with their owners and modes; each is tried before a service takes it.
+tar -xpf files.tar -C /
+visudo -cqf /etc/sudoers.d/90-sanso-admins
+sshd -t
+nft -c -f /etc/nftables.conf
+nginx -t -q
+mysqld --validate-config --user=mysql --log-error-verbosity=1
+
+# Services
+systemctl daemon-reload
+systemctl enable --quiet --now nftables
+systemctl reload ssh nginx
+/usr/lib/systemd/systemd-sysctl
+systemctl restart systemd-journald mysql
+
+mysql <<SQL
+CREATE SCHEMA \`$app\` CHARACTER SET utf8mb4;
+CREATE USER '$app'@'localhost' IDENTIFIED WITH auth_socket;
+GRANT ALL ON \`$app\`.* TO '$app'@'localhost';
+SQL
+
+# The release: unpacked, its dependencies from the wheels that came along, migrated, tried, served
+tar -xpf release.tar.gz -C "$directory"
+cd "$directory"
+chgrp -R "$app" .
+(
+    umask 027
+    python3 -m venv --clear venv
+    venv/bin/pip install --quiet --disable-pip-version-check --no-index --find-links=wheels \
+        --no-deps --require-hashes --requirement=requirements.txt
+)
+chgrp -R "$app" venv
+rm -r wheels
+systemd-run --quiet --wait --pipe --collect --property=User="$app" --property=SupplementaryGroups=mysql-clients \
+    --property=EnvironmentFile="$directory/environment" --property=WorkingDirectory="$directory/app" \
+    --setenv=PATH="$directory/venv/bin:/usr/bin:/bin" --setenv=PYTHONPATH="$directory/app/src:$directory/app" \
+    --setenv=PYTHONDONTWRITEBYTECODE=1 /bin/sh -c "$migrate"
+ln -s "$directory" "$home/candidate"
+/usr/local/sbin/app-start "$app" candidate "$health_path" "$server_name" 30
+ln -s "$directory" "$home/current"
+/usr/local/sbin/app-start "$app" current "$health_path" "$server_name" 30
+systemctl stop "app-$app@candidate.service" "app-$app@candidate.socket"
+systemctl enable --quiet "app-$app@current.service" "app-$app@current.socket"

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Print what a machine is, one fact a line: two machines in the same state print the same lines. Runs there as root.
+set -eu
+export LC_ALL=C
+
+dpkg-query --show --showformat='package ${binary:Package} ${Version} ${db:Status-Status}\n'
+apt-mark showmanual | sed 's/^/manual /'
+
+# Numbers are given in the order in which users and groups are made, so owners are compared by name.
+getent passwd | awk -F: '{ print "user", $1, $6, $7 }'
+getent group | awk -F: '{ print "group", $1, $4 }'
+
+# Every file of these trees; not what a machine has of its own (its names are compared below), or what holds a date.
+list() {
+    find /etc /usr/local /srv \( \
+        -path /etc/hostname -o -path /etc/hosts -o -path /etc/machine-id -o -path '/etc/ssh/ssh_host_*' \
+        -o -path /etc/systemd/network/20-host0.network \
+        -o -path '/etc/passwd*' -o -path '/etc/shadow*' -o -path '/etc/group*' -o -path '/etc/gshadow*' \
+        -o -name '*.pyc' \
+        \) -prune -o "$@"
+}
+list -printf 'file %p %y %m %u:%g %l\n'
+list -type f -exec sha256sum {} + | sed 's/^/content /'
+sed "s/\b$(cat /etc/hostname)\b/HOST/; s/^/names /" /etc/hosts
+
+# Effective settings, as what uses them reports them
+sshd -T | sed 's/^/sshd /'
+nft list table inet sanso_firewall | sed 's/^/nftables /'
+sed -n 's/^-\([^ ]*\) = .*/\1/p' /etc/sysctl.d/90-sanso.conf | while read -r name; do
+    echo "sysctl $name $(cat "/proc/sys/$(echo "$name" | tr . /)")"
+done
+mysql --batch --skip-column-names <<'SQL'
+SELECT "mysql account", user, host, plugin, account_locked FROM mysql.user;
+SELECT "mysql grant", grantee, table_schema, privilege_type FROM information_schema.schema_privileges;
+SELECT "mysql schema", schema_name, default_character_set_name FROM information_schema.schemata;
+SELECT "mysql table", table_schema, table_name FROM information_schema.tables;
+SELECT "mysql variable", variable_name, REPLACE(variable_value, @@hostname, "HOST")
+    FROM performance_schema.global_variables WHERE variable_name <> "server_uuid";
+SQL
+
+# Units, and the sockets of the tiers. Not what comes and goes: logins, and a service that runs while it is asked.
+systemctl list-unit-files --plain --no-legend | awk '$2 != "transient" { print "unit file", $1, $2 }'
+systemctl list-units --plain --no-legend --state=active,failed --type=service,socket,timer |
+    awk '$1 !~ /^systemd-hostnamed/ { print "unit", $1, $3, $4 }'
+ss -Hltn | awk '{ print "listens on", $4 }'
+find /run/mysqld /run/app-* -printf 'file %p %y %m %u:%g\n'
