@@ -13,6 +13,7 @@ directory=$home/releases/$release
 # Packages, in one call. Lists that are younger than a day will do.
 export DEBIAN_FRONTEND=noninteractive
 [ "$(find /var/lib/apt/lists -maxdepth 0 -mtime -1)" ] || apt-get update -qq
+# shellcheck source=/dev/null
 . /etc/os-release
 case $VERSION_CODENAME in resolute) time_daemon=chrony ;; *) time_daemon=systemd-timesyncd ;; esac
 apt-get install -qq --yes --no-install-recommends nftables openssh-server sudo unattended-upgrades "$time_daemon" \
@@ -64,8 +65,8 @@ systemd-run --quiet --wait --pipe --collect --property=User="$app" --property=Su
     --setenv=PATH="$directory/venv/bin:/usr/bin:/bin" --setenv=PYTHONPATH="$directory/app/src:$directory/app" \
     --setenv=PYTHONDONTWRITEBYTECODE=1 /bin/sh -c "$migrate"
 ln -s "$directory" "$home/candidate"
-/usr/local/sbin/app-start "$app" candidate "$health_path" "$server_name" 30
+/usr/local/sbin/sanso-app start "$app" candidate "$health_path" "$server_name" 30
 ln -s "$directory" "$home/current"
-/usr/local/sbin/app-start "$app" current "$health_path" "$server_name" 30
+/usr/local/sbin/sanso-app start "$app" current "$health_path" "$server_name" 30
 systemctl stop "app-$app@candidate.service" "app-$app@candidate.socket"
 systemctl enable --quiet "app-$app@current.service" "app-$app@current.socket"

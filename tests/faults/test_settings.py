@@ -37,7 +37,7 @@ def certificates(tmp_path):
 
 
 def test_certificate_that_does_not_fit_its_key_never_replaces_the_one_that_serves(server, play, certificates):
-    path = "/etc/nginx/tls/server.pem"
+    path = "/etc/nginx/server.pem"
     before = server.host.file(path).sha256sum
     files = {"nginx_tls_certificate": f"{certificates}/a.crt", "nginx_tls_key": f"{certificates}/b.key"}
     assert play("web", **files).returncode == 2

@@ -42,7 +42,7 @@ def test_app_runs_now_and_at_boot(host, app, kind):
 
 def test_app_answers_on_its_socket(host, app):
     """Without nginx."""
-    done = host.run("/usr/local/sbin/uwsgi-get %s %s %s", app.socket, app.health_path, app.host_name)
+    done = host.run("/usr/local/sbin/sanso-app get %s %s %s", app.socket, app.health_path, app.host_name)
     assert done.succeeded, f"{done.stdout}{done.stderr}\n{journal(host, app.service)}"
 
 
@@ -119,7 +119,7 @@ def test_settings_are_closed_to(host, app, user):
 @pytest.mark.parametrize(
     "path",
     [
-        "/etc/nginx/tls/server.pem",
+        "/etc/nginx/server.pem",
         "/etc/shadow",
         "/etc/ssh/ssh_host_ed25519_key",
         "/var/lib/mysql/mysql.ibd",
