@@ -68,5 +68,4 @@ ln -s "$directory" "$home/candidate"
 /usr/local/sbin/sanso-app start "$app" candidate "$health_path" "$server_name" 30
 ln -s "$directory" "$home/current"
 /usr/local/sbin/sanso-app start "$app" current "$health_path" "$server_name" 30
-systemctl stop "app-$app@candidate.service" "app-$app@candidate.socket"
 systemctl enable --quiet "app-$app@current.service" "app-$app@current.socket"

@@ -65,6 +65,28 @@ def test_broken_release_leaves_the_last_good_one_serving(server, app, play, desc
     assert not server.host.service(f"app-{app.name}@candidate.service").is_running
 
 
+ONLY_ONCE = """
+from pathlib import Path
+seen = Path("/srv/faults/shared/seen")
+if seen.exists():
+    raise RuntimeError("only once")
+seen.touch()
+"""
+
+
+def test_release_that_answers_as_candidate_only_is_taken_back(server, play, description, release, ready):
+    append(ONLY_ONCE)(Path(description["source"]))
+    before = release()
+    try:
+        done = play("app", apps=[description | {"migrate": ""}], app_health_seconds=5)
+    finally:
+        server.host.check_output("rm -f /srv/faults/shared/seen")
+    assert done.returncode == 2
+    assert "only once" in done.stdout
+    assert release() == before
+    assert ready().status == 200
+
+
 def test_good_release_replaces_the_one_before_and_the_one_before_that_comes_back(play, description, release, ready):
     before = release()
     append('\nGENERATION = "next"\n')(Path(description["source"]))
