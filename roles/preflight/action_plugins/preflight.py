@@ -66,10 +66,8 @@ def misspelt(variables, specs):
     for name in sorted(variables):
         role = name.split("_", 1)[0]
         if role in specs and name.startswith(f"{role}_") and name not in known:
-            yield (
-                name,
-                f"no role knows this variable{suggestion(name, {each for each in known if each.startswith(role)})}",
-            )
+            of_the_role = {each for each in known if each.startswith(f"{role}_")}
+            yield name, f"no role knows this variable{suggestion(name, of_the_role)}"
 
 
 def unknown_keys(variables, options):

@@ -48,7 +48,7 @@ PLAYBOOK = """
     - name: Pass over
       ansible.builtin.fail: {msg: ignored}
       failed_when: true
-      ignore_errors: true
+      ignore_errors: true # what is passed over must not be reported as a failure
     - name: Try
       block:
         - name: Fail in secret

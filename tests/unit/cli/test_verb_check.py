@@ -4,18 +4,11 @@ import json
 import textwrap
 
 import pytest
+from fake_pytest import PYTEST
 
 from sanso import junit, project
 from sanso.verbs import check
 
-# A fake pytest that writes the JUnit file of these test cases and ends with this code.
-PYTEST = """
-file = [word.split("=")[1] for word in sys.argv if word.startswith("--junitxml=")][0]
-with open(file, "w") as out:
-    out.write("<testsuites><testsuite>" + {cases!r} + "</testsuite></testsuites>")
-print("what pytest says")
-sys.exit({code})
-"""
 PASSED = '<testcase classname="tests.tiers.test_web" name="test_a"/>'
 FAILED = '<testcase classname="tests.tiers.test_web" name="test_b"><failure/></testcase>'
 ERROR = '<testcase classname="tests.tiers.test_web" name="test_c"><error/></testcase>'
