@@ -27,6 +27,12 @@ case "$1 $2 $3" in
     printf '#!/bin/sh\necho "uv $*" >>"$CALLS"\n[ ! -e "$FAIL" ]\n' >"${0%/*}/uv"
     chmod +x "${0%/*}/uv"
     ;;
+"-P -m playwright")
+    case $* in
+    *--dry-run*) echo "  Install location:    $HOME/its browser" ;;
+    *) echo 'Failed to download' && [ ! -e "$FAIL" ] && mkdir "$HOME/its browser" ;;
+    esac
+    ;;
 "-P -m sanso") shift 3; echo "LC_ALL=${LC_ALL-}"; for word; do echo "[$word]"; done ;;
 esac
 """
@@ -39,12 +45,13 @@ class Computer:
     def __init__(self, at: Path):
         self.bin, self.home, self.checkout = at / "bin", at / "home", at / "a checkout"
         self.calls, self.fail = at / "calls", at / "fail"
-        for folder in (self.bin, self.home, self.checkout / "sample_app"):
+        for folder in (self.bin, self.home, self.checkout / "sample_app", self.checkout / "tracing"):
             folder.mkdir(parents=True)
         shutil.copy(LAUNCHER, self.checkout)
         (self.checkout / "uv.lock").write_text('[[package]]\nname = "uv"\nversion = "0.13.9"\n')
         (self.checkout / "pyproject.toml").write_text("[project]\n")
         (self.checkout / "sample_app/pyproject.toml").write_text("[project]\n")
+        (self.checkout / "tracing/pyproject.toml").write_text("[project]\n")
         self.calls.touch()
         self.env = {"PATH": str(self.bin), "HOME": str(self.home), "CALLS": str(self.calls), "FAIL": str(self.fail)}
         for tool in TOOLS:
@@ -52,6 +59,7 @@ class Computer:
         self.fake("id", "echo 0")
         self.fake("uname", "echo Linux")
         self.fake("ssh")
+        self.fake("chromium")
         self.fake("apt-get", 'echo "apt-get $*" >>"$CALLS"')
 
     def fake(self, name: str, body: str = ":"):
@@ -189,7 +197,7 @@ WITHOUT_MACHINES = """
     --help | status | down | check | ssh | ssh -- up
     up --on a@b | up --on=a@b | up --plan | up --help
     up -i {}/servers | up --inventory {}/servers | up --inventory={}/servers
-    test lint | test unit sample | test lint -v | test --help
+    test lint | test unit sample | test tracing | test lint -v | test --help
 """
 
 
@@ -282,6 +290,108 @@ def test_computer_that_can_not_hold_machines_does_all_else(computer, words):
     assert computer.run(*words.split()).returncode == 0
 
 
+# What the tests of pages need
+
+
+@pytest.fixture
+def blind(ready):
+    """A computer whose .venv is made, without a browser, and with what machines need."""
+    (ready.bin / "chromium").unlink()
+    ready.make_machines()
+    ready.fake("apt-cache", 'echo "Package: $3"; echo "Version: 156.0.8078.79-1~deb12u1"')
+    ready.fake("apt-get", 'case "$*" in *-keyring*) ;; *) echo "apt-get $*" >>"$CALLS" ;; esac')  # for machines
+    return ready
+
+
+def without_package(computer):
+    """What Ubuntu says of a package that another one, a snap's, provides: nothing, with the exit code 0."""
+    computer.fake("apt-cache")
+
+
+ITS_OWN = "python -P -m playwright install"
+
+
+def installed_own(computer) -> list[str]:
+    return [line.removeprefix(ITS_OWN).strip() for line in computer.called(ITS_OWN) if "--dry-run" not in line]
+
+
+@pytest.mark.parametrize("words", ["test", "test -v", "test unit", "test lint unit", "test unit default"])
+def test_missing_browser_is_installed_for(blind, words):
+    done = blind.run(*words.split())
+    assert done.returncode == 0, done.stderr
+    assert blind.called("apt-get") == [f"{INSTALL} chromium"]
+    assert "browser" in done.stderr
+    assert installed_own(blind) == []
+
+
+@pytest.mark.parametrize(
+    "words", ["test lint", "test sample default", "test --help", "test unit --help", "up", "check"]
+)
+def test_no_browser_is_installed_for(blind, words):
+    assert blind.run(*words.split()).returncode == 0
+    assert blind.called("apt-get") == []
+    assert installed_own(blind) == []
+
+
+@pytest.mark.parametrize("browser", ["chromium", "google-chrome"])
+def test_browser_that_is_there_is_enough(blind, browser):
+    blind.fake(browser)
+    assert blind.run("test", "unit").returncode == 0
+    assert blind.called("apt-get") == []
+    assert installed_own(blind) == []
+
+
+def test_lists_are_renewed_before_apt_is_believed_to_have_no_browser(blind):
+    blind.fake("apt-get", f'echo "apt-get $1" >>"$CALLS"; [ "$1" != update ] || echo >"{blind.home}/renewed"')
+    blind.fake("apt-cache", f'[ ! -e "{blind.home}/renewed" ] || echo "Version: 156"')
+    assert blind.run("test", "unit").returncode == 0
+    assert blind.called("apt-get") == ["apt-get update", "apt-get install"]
+
+
+@pytest.mark.parametrize("said", ["", "echo 'Version: 2:1snap1-0ubuntu4'"], ids=["provided", "snap"])
+def test_browser_of_a_snap_is_not_installed_but_playwright_s_own(blind, said):
+    blind.fake("apt-cache", said)
+    assert blind.run("test", "unit").returncode == 0
+    assert blind.called("apt-get") == ["apt-get update"]
+    assert installed_own(blind) == ["--only-shell --with-deps chromium"]
+
+
+def test_playwright_s_own_browser_is_installed_once(blind):
+    without_package(blind)
+    assert blind.run("test", "unit").returncode == 0
+    blind.calls.write_text("")
+    done = blind.run("test", "unit")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert blind.called("apt-get") == []
+    assert installed_own(blind) == []
+
+
+def without_root(computer):
+    computer.fake("id", "echo 1000")
+
+
+def without_apt(computer):
+    (computer.bin / "apt-get").unlink()
+
+
+@pytest.mark.parametrize("lack", [without_root, without_apt])
+def test_playwright_s_own_browser_needs_neither_root_nor_apt(blind, lack):
+    lack(blind)
+    assert blind.run("test", "unit").returncode == 0
+    assert blind.called("apt-get") == []
+    assert installed_own(blind) == ["--only-shell chromium"]
+
+
+def test_other_tests_run_where_no_browser_can_be_had(blind):
+    without_package(blind)
+    blind.fail.touch()
+    done = blind.run("test", "unit")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1:] == ["[test]", "[unit]"]
+    assert "Failed to download" in done.stderr
+    assert done.stderr.splitlines()[-1] == "sanso: Going on without it: the tests of pages will fail."
+
+
 # .venv
 
 
@@ -297,7 +407,7 @@ def test_second_start_makes_nothing(ready):
     assert ready.calls.read_text().splitlines() == ["python -P -m sanso status"]
 
 
-@pytest.mark.parametrize("file", ["uv.lock", "pyproject.toml", "sample_app/pyproject.toml"])
+@pytest.mark.parametrize("file", ["uv.lock", "pyproject.toml", "sample_app/pyproject.toml", "tracing/pyproject.toml"])
 def test_changed_lock_brings_venv_up_to_date(ready, file):
     with (ready.checkout / file).open("a") as opened:
         opened.write("# changed\n")

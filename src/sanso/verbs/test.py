@@ -61,6 +61,7 @@ def steps() -> list[Step]:
         Step("lint", "ansible-lint", ("ansible-lint", "--offline")),
         Step("unit", "unit tests", ("pytest", "tests/unit"), counts_itself=False),
         Step("sample", "sample app", ("pytest", "tests"), folder=ROOT / "sample_app", counts_itself=False),
+        Step("tracing", "tracing package", ("pytest", "tests"), folder=ROOT / "tracing", counts_itself=False),
     ]
     others = sorted({file.parent.name for file in MOLECULE.glob("*/molecule.yml")} - {"default"})
     scenarios = ["default", *others]
@@ -68,7 +69,7 @@ def steps() -> list[Step]:
 
 
 class Part(click.ParamType):
-    """lint, unit, sample, molecule, or the name of one scenario."""
+    """lint, unit, sample, tracing, molecule, or the name of one scenario."""
 
     name = "part"
 
@@ -80,7 +81,7 @@ class Part(click.ParamType):
 
 
 @click.command()
-@click.argument("parts", nargs=-1, type=Part(), metavar="[lint|unit|sample|molecule|SCENARIO]…")
+@click.argument("parts", nargs=-1, type=Part(), metavar="[lint|unit|sample|tracing|molecule|SCENARIO]…")
 @options.verbose
 @options.as_json
 @click.pass_context

@@ -53,8 +53,8 @@ def last_line(done):
 def test_everything_is_proved_and_counted(sanso, tools):
     done = sanso("test")
     assert done.exit_code == 0
-    # 4 linters, 1 unit test, 1 of the sample app, and each of 2 scenarios with 2 of its own
-    assert last_line(done) == "sanso: 13 passed, 0 failed"
+    # 5 linters, 1 unit test, the sample app, the tracing package, and each of 2 scenarios with 2 tests of its own
+    assert last_line(done) == "sanso: 14 passed, 0 failed"
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,7 @@ def test_everything_is_proved_and_counted(sanso, tools):
         (["lint"], ["ruff check", "ruff format", "shellcheck", "yamllint", "ansible-lint"]),
         (["unit"], ["unit tests"]),
         (["sample"], ["sample app"]),
+        (["tracing"], ["tracing package"]),
         (["molecule"], ["molecule default", "molecule cluster"]),
         (["cluster"], ["molecule cluster"]),
         (["unit", "default"], ["unit tests", "molecule default"]),
@@ -76,13 +77,14 @@ def test_parts_can_be_chosen(sanso, tools, words, steps):
 def test_unknown_part_names_those_there_are(sanso, tools):
     done = sanso("test", "integration")
     assert done.exit_code == 2
-    assert "lint, unit, sample, molecule, default, cluster" in done.stderr
+    assert "lint, unit, sample, tracing, molecule, default, cluster" in done.stderr
 
 
-def test_sample_app_is_tested_in_its_own_folder(sanso, tools):
-    sanso("test", "sample")
+@pytest.mark.parametrize(("part", "folder"), [("sample", "sample_app"), ("tracing", "tracing")])
+def test_project_beside_this_one_is_tested_in_its_own_folder(sanso, tools, part, folder):
+    sanso("test", part)
     calls = [json.loads(line) for line in tools.calls.read_text().splitlines()]
-    assert [call["folder"] for call in calls] == [str(project.ROOT / "sample_app")]
+    assert [call["folder"] for call in calls] == [str(project.ROOT / folder)]
 
 
 def test_failing_step_does_not_end_the_run(sanso, tools):
