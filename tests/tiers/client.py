@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import ssl
 import warnings
 from dataclasses import dataclass
 
+import pytest
 from evidence import CouldNotCheck
 
 SECONDS = 10
@@ -116,3 +118,24 @@ def refusal(server, name: str | None, context: ssl.SSLContext | None = None) -> 
     except ssl.SSLError as error:
         return error.reason
     return ""
+
+
+# Traces
+
+TRACE_RESPONSE = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>0[01])")
+
+
+def require_traces(server):
+    if server.settings["nginx_trace_sampling"] == "disabled":
+        pytest.skip("nginx takes no part in traces (nginx_trace_sampling)")
+
+
+def trace_response(answer: Answer) -> re.Match:
+    """The parts of an answer's `traceresponse`."""
+    match = TRACE_RESPONSE.fullmatch(answer.headers.get("traceresponse", ""))
+    assert match, answer
+    return match
+
+
+def trace_id(answer: Answer) -> str:
+    return trace_response(answer)["trace"]

@@ -200,7 +200,8 @@ def test_app_has_its_own(host, found, inside, folder):
 
 
 def test_app_may_write_to_its_shared_folder_alone(app, properties):
-    assert properties["ReadWritePaths"] == f"/srv/{app.name}/shared"
+    """And to its logs, of which only the two files are the app's."""
+    assert properties["ReadWritePaths"] == f"/srv/{app.name}/shared -/var/log/sanso/{app.name}"
 
 
 def test_exposure_is_small(host, app):

@@ -7,12 +7,13 @@ DOCUMENTATION = r"""
 module: release_archive
 short_description: Put an app's code, wheels and settings together, on this computer
 description:
-  - The archive holds C(app/) (the source folder; in a git work tree what git tracks or would), C(requirements.txt) with
-    what the server's Python needs of it, C(wheels/), and C(files).
+  - The archive holds C(app/) (the source folder; in a git work tree what git tracks or would), C(lib/) (that of the
+    libraries), C(requirements.txt) with what the server's Python needs of it, C(wheels/), and C(files).
   - The release's id is the digest of all that, the server's Python and machine type. An archive that is there is kept.
 options:
   name: {description: The app., type: str, required: true}
   source: {description: Folder of the app; requirements.txt with hashes lies in it., type: path, required: true}
+  libraries: {description: Folders with modules that the project brings., type: list, elements: path, default: []}
   public: {description: Folders below source that a web server may read., type: list, elements: str, default: []}
   files: {description: Further files of the release (name to content)., type: dict, default: {}}
   python_version: {description: "The server's, say 3.14.2.", type: str, required: true}
@@ -142,7 +143,7 @@ def wheels(requirements, python_version, architecture, cache):
     return folder
 
 
-def digest_of(source, names, requirements, params):
+def digest_of(trees, requirements, params):
     """The release's id: of content, not of dates, so that the same release is the same on every computer."""
     digest = hashlib.sha256()
 
@@ -157,8 +158,9 @@ def digest_of(source, names, requirements, params):
         params["architecture"],
         *sorted(params["public"]),
     )
-    for name in names:
-        add(name, os.access(source / name, os.X_OK), (source / name).read_bytes())
+    for prefix, folder, names in trees:
+        for name in names:
+            add(f"{prefix}/{name}", os.access(folder / name, os.X_OK), (folder / name).read_bytes())
     for name, content in sorted(params["files"].items()):
         add(name, content)
     return digest.hexdigest()[:12]
@@ -177,18 +179,19 @@ def modes(names, public):
     return table | {name: 0o644 if is_public(name) else 0o640 for name in names}
 
 
-def write_archive(path, source, names, wheel_folder, requirements, params):
+def write_archive(path, trees, wheel_folder, requirements, params):
     """The archive, under its final name only when it is whole; readable by its owner alone, for it holds settings."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    table = modes(names, params["public"])
     extra = {"requirements.txt": requirements, **params["files"]}
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as temporary:
         try:
             with tarfile.open(fileobj=temporary, mode="w:gz", compresslevel=1) as archive:
-                for name in sorted(table):
-                    info = archive.gettarinfo(source / name, f"app/{name}" if name.parts else "app")
-                    info.mode = table[name] | (0o110 if info.isfile() and info.mode & 0o100 else 0)
-                    add(archive, info, source / name)
+                for prefix, folder, names in trees:
+                    table = modes(names, params["public"] if prefix == "app" else [])
+                    for name in sorted(table):
+                        info = archive.gettarinfo(folder / name, str(PurePosixPath(prefix, name)))
+                        info.mode = table[name] | (0o110 if info.isfile() and info.mode & 0o100 else 0)
+                        add(archive, info, folder / name)
                 for wheel in sorted(wheel_folder.iterdir()):
                     add(archive, archive.gettarinfo(wheel, f"wheels/{wheel.name}"), wheel)
                 for name, content in extra.items():
@@ -213,7 +216,11 @@ def add(archive, info, path):
 
 def build(params):
     source, cache = Path(params["source"]), Path(params["cache_directory"])
-    names = source_files(source)
+    # Where in the archive, from which folder, which files
+    trees = [
+        ("app", source, source_files(source)),
+        *(("lib", Path(folder), source_files(Path(folder))) for folder in params["libraries"]),
+    ]
     locked = source / "requirements.txt"
     if not locked.is_file():
         raise ReleaseError(
@@ -224,11 +231,11 @@ def build(params):
         if not (source / folder.strip("/")).is_dir():
             raise ReleaseError(f"static names the folder {folder!r}, which isn't in {source}")
     requirements = requirements_for(locked.read_text(), params["python_version"], params["architecture"])
-    release = digest_of(source, names, requirements, params)
+    release = digest_of(trees, requirements, params)
     path = cache / "releases" / f"{params['name']}-{release}.tar.gz"
     if not path.exists():
         collected = wheels(requirements, params["python_version"], params["architecture"], cache)
-        write_archive(path, source, names, collected, requirements, params)
+        write_archive(path, trees, collected, requirements, params)
         return {"id": release, "path": str(path), "changed": True}
     return {"id": release, "path": str(path), "changed": False}
 
@@ -238,6 +245,7 @@ def main():
         argument_spec={
             "name": {"type": "str", "required": True},
             "source": {"type": "path", "required": True},
+            "libraries": {"type": "list", "elements": "path", "default": []},
             "public": {"type": "list", "elements": "str", "default": []},
             "files": {"type": "dict", "default": {}},
             "python_version": {"type": "str", "required": True},

@@ -148,6 +148,11 @@ def of_everything(variables, specs, groups, root):
         problems.append(("app_harakiri", "it must be less than nginx_upstream_timeout, or nginx gives up first"))
     if value["app_mysql_group"] != value["mysql_socket_group"]:
         problems.append(("app_mysql_group", "it and mysql_socket_group must be the same group"))
+    for name in ("nginx_trace_group", "app_trace_group", "mysql_trace_user"):
+        if value[name] not in ({value["trace_user"]} | ({""} if name == "mysql_trace_user" else set())):
+            problems.append((name, f"it must be what trace_user says, {value['trace_user']}"))
+    if not 0 <= float(value["nginx_trace_ratio"]) <= 100:
+        problems.append(("nginx_trace_ratio", "it is a percentage, 0 to 100"))
     return problems
 
 

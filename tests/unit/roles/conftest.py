@@ -1,6 +1,7 @@
 """The roles' own Python (modules, plugins), loaded from where Ansible finds it."""
 
 import importlib.util
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import ansible.module_utils
@@ -17,9 +18,9 @@ def load():
     """load("roles/x/library/y.py") returns that file as a module."""
 
     def load(path):
-        spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        loader = SourceFileLoader(Path(path).stem, str(ROOT / path))  # which takes a program without .py too
+        module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+        loader.exec_module(module)
         return module
 
     return load

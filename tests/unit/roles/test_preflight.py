@@ -71,6 +71,10 @@ def without(key):
         ({"nginx_tls_certificate": "/a.pem"}, "set both or neither"),
         ({"nginx_tls_certificate": "/a.pem", "nginx_tls_key": "/b.pem"}, "there is no file /a.pem"),
         ({"app_harakiri": 60}, "app_harakiri: it must be less than nginx_upstream_timeout"),
+        ({"nginx_trace_group": "x"}, "nginx_trace_group: it must be what trace_user says, sanso-trace"),
+        ({"trace_user": "x"}, "app_trace_group: it must be what trace_user says, x"),
+        ({"mysql_trace_user": "x"}, "mysql_trace_user: it must be what trace_user says"),
+        ({"nginx_trace_ratio": 101}, "nginx_trace_ratio: it is a percentage"),
         ({"app_mysql_group": "x"}, "app_mysql_group: it and mysql_socket_group must be the same group"),
     ],
 )

@@ -31,7 +31,13 @@ def build(release, source, tmp_path, monkeypatch):
     monkeypatch.setattr(release, "wheels", lambda *_: tmp_path / "no wheels")
 
     def build(**options):
-        params = {"name": "shop", "source": str(source), "public": [], "files": {"uwsgi.ini": "[uwsgi]\n"}}
+        params = {
+            "name": "shop",
+            "source": str(source),
+            "libraries": [],
+            "public": [],
+            "files": {"uwsgi.ini": "[uwsgi]\n"},
+        }
         params |= {"python_version": "3.14.2", "architecture": "x86_64", "cache_directory": str(tmp_path / "cache")}
         return release.build(params | options)
 
@@ -60,8 +66,9 @@ def test_same_content_is_the_same_release(build, source):
         lambda source: {"python_version": "3.12.3"},
         lambda source: {"architecture": "aarch64"},
         lambda source: {"public": ["static"]},
+        lambda source: {"libraries": [str(source / "static")]},
     ],
-    ids=["content", "new file", "mode", "name", "settings", "python", "machine type", "public folders"],
+    ids=["content", "new file", "mode", "name", "settings", "python", "machine type", "public folders", "libraries"],
 )
 def test_whatever_differs_is_another_release(build, source, change):
     first = build()["id"]
@@ -76,6 +83,20 @@ def test_only_what_is_public_is_open_to_all(build):
     modes = {name: member.mode & 0o007 for name, member in members(build(public=["static"])).items()}
     assert {name for name, mode in modes.items() if mode & 0o004} == {"app/static", "app/static/style.css"}
     assert modes["app"] == 0o001  # passed through, not listed
+
+
+def test_library_lies_beside_the_app(build, source, tmp_path):
+    library = tmp_path / "tracing"
+    library.mkdir()
+    (library / "tracing.py").touch()
+    names = set(members(build(libraries=[str(library)], public=["."])))
+    assert {"app/shop.py", "lib/tracing.py"} <= names
+    assert "app/tracing.py" not in names
+
+
+def test_library_is_closed_to_the_web_server(build, source):
+    modes = {name: member.mode & 0o007 for name, member in members(build(libraries=[str(source)])).items()}
+    assert modes["lib/static/style.css"] == 0
 
 
 def test_everything_belongs_to_root(build):
