@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import html
-import http.client
 import re
-import socket
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+from sanso.tracing import request
+
 PORT, SECONDS = 443, 10
 REDIRECTS = 5
+KEPT = 100_000  # bytes of a page
 
 
 @dataclass(frozen=True)
@@ -28,30 +28,19 @@ class NoAnswer(Exception):
 
 def fetch(name: str, address: str, ca: Path | None) -> Answer:
     """GET https://name/ from the server at `address`, and follow redirects that stay on it."""
-    context = ssl.create_default_context()
-    if ca:
-        context.load_verify_locations(ca)
+    context = request.context(ca)
+    port = "" if PORT == 443 else f":{PORT}"
     path = "/"
-    try:
-        for _ in range(REDIRECTS):
-            status, location, body = _get(name, address, path, context)
-            target = urlsplit(urljoin(f"https://{name}{path}", location or ""))
-            if not location or target.hostname != name or target.scheme != "https":
-                break
-            path = target._replace(scheme="", netloc="").geturl() or "/"
-    except (OSError, http.client.HTTPException) as error:
-        raise NoAnswer(f"https://{name}/ at {address} doesn't answer: {error}") from error
+    for _ in range(REDIRECTS):
+        call = request.Call(f"https://{name}{port}{path}", address, seconds=SECONDS)
+        answer = request.send(call, context, keep=KEPT)
+        if answer.error:
+            raise NoAnswer(f"https://{name}/ at {address} doesn't answer: {answer.error}") from answer.error
+        location = answer.headers.get("location", "")
+        target = urlsplit(urljoin(f"https://{name}{path}", location))
+        if not location or target.hostname != name or target.scheme != "https":
+            break
+        path = target._replace(scheme="", netloc="").geturl() or "/"
+    body = answer.body.decode(errors="replace")
     title = re.search(r"<title[^>]*>(.*?)</title>", body, re.DOTALL | re.IGNORECASE)
-    return Answer(status, html.unescape(" ".join(title[1].split())) if title else "", body[:500])
-
-
-def _get(name, address, path, context):
-    connection = http.client.HTTPSConnection(name, timeout=SECONDS)
-    plain = socket.create_connection((address, PORT), SECONDS)
-    connection.sock = context.wrap_socket(plain, server_hostname=name)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.getheader("Location"), answer.read(100_000).decode(errors="replace")
-    finally:
-        connection.close()
+    return Answer(answer.status, html.unescape(" ".join(title[1].split())) if title else "", body[:500])

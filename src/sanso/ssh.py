@@ -5,10 +5,13 @@ from __future__ import annotations
 import shlex
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sanso.inventory import Host
+if TYPE_CHECKING:  # what traces a request uses this too, where the command line's libraries may not be
+    from sanso.inventory import Host
 
 CONTROL = Path("~/.ansible/cp").expanduser()
 SECONDS = 10
@@ -45,10 +48,20 @@ class Way:
 
     @classmethod
     def to(cls, host: Host) -> Way:
-        words = [*shlex.split(host.get("ansible_ssh_common_args")), *shlex.split(host.get("ansible_ssh_extra_args"))]
-        if key := host.get("ansible_ssh_private_key_file"):
+        return cls.by(host.name, host.variables)
+
+    @classmethod
+    def by(cls, name: str, variables: Mapping) -> Way:
+        """By the name and the variables that a host has in the inventory."""
+        words = [
+            word
+            for option in ("ansible_ssh_common_args", "ansible_ssh_extra_args")
+            for word in shlex.split(variables.get(option, ""))
+        ]
+        if key := variables.get("ansible_ssh_private_key_file"):
             words += ["-i", str(Path(key).expanduser())]
-        return cls(host.address, host.get("ansible_user"), int(host.get("ansible_port", 22)), tuple(words))
+        address, user = variables.get("ansible_host", name), variables.get("ansible_user", "")
+        return cls(address, user, int(variables.get("ansible_port", 22)), tuple(words))
 
     @property
     def name(self) -> str:
@@ -58,16 +71,20 @@ class Way:
         port = ["-p", str(self.port)] if self.port != 22 else []
         return ["ssh", *extra, *self.options, *port, self.name]
 
-    def run(self, script: str = "true", *extra: str) -> subprocess.CompletedProcess:
-        """Run a script there, without a question ever being asked. ssh itself fails with 255."""
+    def automatic(self, script: str, *extra: str) -> list[str]:
+        """The command that runs a script there, without a question ever being asked."""
         CONTROL.mkdir(parents=True, exist_ok=True, mode=0o700)
         # One connection serves this look and the next ones.
         shared = ["ControlMaster=auto", "ControlPersist=60s", f"ControlPath={CONTROL}/sanso-%C"]
         quick = ["BatchMode=yes", f"ConnectTimeout={SECONDS}"]
         options = [word for option in quick + shared for word in ("-o", option)]
+        return [*self.command(*options, *extra), script]
+
+    def run(self, script: str = "true", *extra: str) -> subprocess.CompletedProcess:
+        """Run a script there. ssh itself fails with 255."""
+        command = self.automatic(script, *extra)
         # Files, not pipes: the connection that stays behind could hold a pipe open.
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            command = [*self.command(*options, *extra), script]
             streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err}
             try:
                 code = subprocess.run(command, **streams, timeout=6 * SECONDS, check=False).returncode

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 import http.server
 import ssl
 import threading
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from traced_server import NAME
 
 from sanso import page
-
-NAME = "faults.test"
-
 
 START = "<html><title>\n  Projects &amp; faults </title></html>"
 
@@ -34,27 +27,6 @@ class Pages(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *words):
         pass
-
-
-@pytest.fixture(scope="module")
-def ca(tmp_path_factory):
-    """A CA whose own certificate is also the server's."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("ca")
-    (folder / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    formats = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "ca.key").write_bytes(key.private_bytes(*formats))
-    return folder / "ca.crt"
 
 
 @pytest.fixture

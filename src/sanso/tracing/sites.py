@@ -1,0 +1,55 @@
+"""Which app a URL is for, as nginx would choose it among the apps that an inventory describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sanso.tracing.evidence import CouldNotTrace
+from sanso.tracing.request import Call
+
+
+def site_of(apps: Sequence[Mapping], what: str, app_name: str = "") -> tuple[str, Mapping]:
+    """The URL to ask for, and the description of its app. `what`: a URL, or a path of the app (of the first one).
+
+    Raises ValueError where the words make no sense, CouldNotTrace where no app is served under that name.
+    """
+    served = {app["name"]: app for app in apps if app.get("server_names")}
+    if not served:
+        raise CouldNotTrace("no app is served under a name", "group_vars/all/apps.yml of the inventory says which")
+    if app_name and app_name not in served:
+        raise ValueError(f"the inventory has no app {app_name}, but {', '.join(served)}")
+    if what.startswith("/"):
+        app = served[app_name] if app_name else next(iter(served.values()))
+        # Any name will do where all names of a domain are the app's.
+        return f"https://{app['server_names'][0].replace('*', 'sanso-trace')}{what}", app
+    try:
+        name = Call(what, "").host
+    except ValueError as error:
+        raise ValueError(f"{error}; a path starts with /") from error
+    app = app_of(apps, name)
+    if not app:
+        known = ", ".join(name for app in served.values() for name in app["server_names"])
+        raise CouldNotTrace(f"{name} is no name that is served; {known} is", "with one of these, or only a path")
+    if app_name and app["name"] != app_name:
+        raise ValueError(f"{name} is a name of the app {app['name']}, not of {app_name}")
+    return what, app
+
+
+def app_of(apps: Sequence[Mapping], name: str) -> Mapping | None:
+    """The app that is served under a name, or None."""
+    patterns = {pattern: app for app in apps for pattern in app.get("server_names", [])}
+    # The whole name, then the longest *.pattern, then the longest pattern.*
+    fitting = [pattern for pattern in patterns if fits(pattern.lower(), name.lower())]
+    fitting.sort(key=lambda pattern: ("*" in pattern, pattern.endswith("*"), -len(pattern)))
+    return patterns[fitting[0]] if fitting else None
+
+
+def fits(pattern: str, name: str) -> bool:
+    """Tell whether nginx takes a name for one of this server_name."""
+    if pattern.startswith("*."):
+        return name.endswith(pattern[1:])
+    if pattern.startswith("."):
+        return name == pattern[1:] or name.endswith(pattern)
+    if pattern.endswith(".*"):
+        return name.startswith(pattern[:-1])
+    return name == pattern
