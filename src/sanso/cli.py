@@ -11,9 +11,11 @@ from sanso.console import Failure
 from sanso.project import new_log, relative, version
 from sanso.verbs.check import check
 from sanso.verbs.down import down
+from sanso.verbs.logs import logs
 from sanso.verbs.ssh import ssh
 from sanso.verbs.status import status
 from sanso.verbs.test import test
+from sanso.verbs.trace import trace
 from sanso.verbs.up import up
 
 
@@ -54,5 +56,5 @@ def main():
     console.speak_json(False)
 
 
-for verb in (up, status, check, ssh, down, test):
+for verb in (up, status, check, trace, logs, ssh, down, test):
     main.add_command(verb)

@@ -68,6 +68,11 @@ def bad(text: str, aside: str = ""):
     screen.print(Text.assemble(("✗ ", "bold red"), text, (f"  {aside}" if aside else "", "dim")))
 
 
+def line(parts: list[tuple[str, str]]):
+    """Print a line of several styles: (text, style)."""
+    screen.print(Text.assemble(*parts))
+
+
 def command(words: list[str], folder: Path):
     """Show the command that does the work, as anyone can type it."""
     where = "" if Path.cwd() == folder else f"cd {shlex.quote(str(folder))} && "
@@ -79,6 +84,15 @@ def diff(text: str):
     for line in text.splitlines():
         style = {"+": "green", "-": "red"}.get(line[:1], "dim")
         say(f"    {line}", style="dim" if line.startswith(("+++", "---")) else style)
+
+
+def width() -> int:
+    """The columns that there are to fill; a log has some more than an old terminal."""
+    return screen.width if screen.is_terminal or "COLUMNS" in os.environ else 120
+
+
+def shows_only_ascii() -> bool:
+    return not screen.encoding.startswith("utf")
 
 
 def is_live() -> bool:

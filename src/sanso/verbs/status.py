@@ -74,11 +74,10 @@ def look(host: Host, described: Inventory) -> State:
     answers = iter(lines)
     state.units = {tier: {unit: next(answers) for unit in those} for tier, those in tiers.items()}
     state.releases = {app: next(answers) for app in apps}
-    down = [unit for tier in state.units.values() for unit, word in tier.items() if word != RUNS]
+    down = {unit: tier for tier, those in state.units.items() for unit, word in those.items() if word != RUNS}
     if down:
-        name = f" {host.name}" if len(described.hosts) > 1 else ""
         state.problem = f"{', '.join(down)} doesn't run"
-        state.next_step = f"./sanso ssh{described.option}{name} -- sudo journalctl -n 50 -u {down[0]}"
+        state.next_step = f"./sanso logs{described.option} --tier {next(iter(down.values()))}"
     return state
 
 

@@ -32,12 +32,12 @@ def test_one_connection_answers_all(sanso, machine, programs):
     assert len(programs.called("ssh")) == 1
 
 
-def test_unit_that_is_down_is_named_with_its_journal(sanso, machine, programs):
+def test_unit_that_is_down_is_named_with_its_logs(sanso, machine, programs):
     machine(apps=APPS)
     programs.fake("ssh", "print('active\\nactive\\nfailed\\n20261121')")
     done = sanso("status")
     assert done.exit_code == 1
-    assert done.stdout.splitlines()[-1] == "  next  ./sanso ssh -- sudo journalctl -n 50 -u mysql.service"
+    assert done.stdout.splitlines()[-1] == "  next  ./sanso logs --tier db"
 
 
 @pytest.mark.parametrize(("exists", "runs", "problem"), [(False, False, "doesn't exist"), (True, False, "doesn't run")])
