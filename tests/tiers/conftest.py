@@ -9,12 +9,18 @@ Therefore fixtures ask and tests judge.
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import pytest
 import servers
+from client import require_traces
+from evidence import CouldNotCheck
 
 from sanso.console import Failure
+from sanso.tracing import Call, CouldNotTrace, Evidence, follow
 
 INVENTORY = pytest.StashKey[list[servers.Server]]()
 
@@ -79,6 +85,26 @@ def pytest_runtest_makereport(item, call):
 def reachable(server):
     if server.obstacle:
         pytest.fail(f"could not check {server.name}: {server.obstacle}", pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def trace(server):
+    """trace(app, path) asks an app of this server for a page, and returns what each tier wrote about that request.
+
+    Put together and judged: sanso.tracing.Trace. More words (method, data, headers) are those of sanso.tracing.Call.
+    """
+    require_traces(server)
+
+    def trace(app, path="/", **words):
+        call = Call(f"https://{app.host_name}{path}", server.address, **words)
+        try:
+            return follow(server.way, call, ca=server.ca, app=asdict(app), evidence=opened())
+        except CouldNotTrace as error:
+            raise CouldNotCheck(f"could not check: {error.sentence}; {error.next_step}") from error
+
+    with contextlib.ExitStack() as stack:
+        opened = cache(lambda: stack.enter_context(Evidence(server.way, user=server.settings["trace_user"])))
+        yield trace
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ class App:
     static: dict[str, str]
     processes: int
     network: bool
+    trace: bool
     body_max: str
 
     @property
@@ -113,6 +114,12 @@ class Server:
             ssh_extra_args=shlex.join([*words, *self.way.options]),
             sudo=True,
         )
+
+    @property
+    def ca(self) -> Path | None:
+        """The CA that vouches for its certificate, beside those that this computer trusts."""
+        path = Path(self.settings["nginx_local_ca_directory"]).expanduser() / "ca.crt"
+        return None if self.settings["nginx_tls_certificate"] or not path.exists() else path
 
     @cached_property
     def obstacle(self) -> str:

@@ -9,10 +9,12 @@ import html
 import json
 import re
 import uuid
+from collections import Counter
+from itertools import groupby
 from typing import NamedTuple
 
 import pytest
-from client import request
+from client import request, require_traces, trace_id
 from evidence import CouldNotCheck, ask, journal, modes, mysql
 from sockets import processes, unix_sockets
 
@@ -42,15 +44,15 @@ def test_app_is_healthy(server, host, app):
     assert answer.status == 200, f"{answer}\n{journal(host, app.service)}"
 
 
-def test_request_is_in_the_journal_of_the_app(server, host, app):
-    """As one line of JSON. Others may ask too, so it is one of the lines since."""
+def test_request_is_a_line_in_the_log_of_nginx(server, host, app):
+    """As JSON, which says where it was handed on to."""
+    require_traces(server)
     require_one_host(server)
-    cursor = ask(host, "journalctl --no-pager --lines=0 --show-cursor").partition("-- cursor: ")[2]
-    status = request(server, app.host_name, app.health_path).status
-    since = "journalctl --sync && journalctl --quiet --output=cat --after-cursor=%s --unit=%s"
-    lines = ask(host, since, cursor, app.service)
-    entries = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
-    assert ("GET", status) in [(entry.get("method"), entry.get("status")) for entry in entries], lines
+    answer = request(server, app.host_name, app.health_path)
+    line = json.loads(ask(host, "grep -F %s /var/log/sanso/nginx/access.jsonl", trace_id(answer)))
+    seen = {key: line[key] for key in ("method", "host", "uri", "status", "upstream")}
+    handed_on = {"uri": app.health_path, "upstream": f"unix:{app.socket}"}
+    assert seen == {"method": "GET", "host": app.host_name, "status": answer.status, **handed_on}, answer
 
 
 # The sample app stores and reads
@@ -123,7 +125,61 @@ def test_answer_is_compressed(server, report, sample, path):
     assert (answer.headers["Content-Encoding"], answer.headers["Vary"]) == ("gzip", "Accept-Encoding"), answer
 
 
-# Its way
+# Its way, by what each tier wrote about it
+
+
+@pytest.fixture(scope="module")
+def followed(server, trace, report, sample):
+    """The trace of a page that needs every tier."""
+    require_one_host(server)
+    return trace(sample, f"/projects/{PROJECT}/errors/{report.id}")
+
+
+def test_page_that_is_followed_is_there(followed):
+    assert followed.status == 200, followed.text()
+
+
+def test_every_tier_serves_it_once(followed):
+    """A server's span is of kind 2 (OTLP)."""
+    served = Counter(span.tier for span in followed.spans if span.kind == 2 and span.tier != "mysql")
+    assert served == {"nginx": 1, "uwsgi": 1, "app": 1}, followed.text()
+
+
+def test_statement_came_through_all_tiers_in_their_order(followed):
+    """From MySQL upwards, each span names its caller."""
+    spans = {span.id: span for span in followed.spans}
+    chains = []
+    for span in followed.spans:
+        if span.tier == "mysql":
+            chain = [span]
+            while chain[-1].parent in spans:
+                chain.append(spans[chain[-1].parent])
+            chains.append(tuple(tier for tier, _ in groupby(each.tier for each in chain)))
+    assert set(chains) == {("mysql", "app", "uwsgi", "nginx", "client")}, followed.text()
+
+
+def test_every_proof_of_the_trace_holds(followed):
+    assert [proof.name for proof in followed.proofs if not proof.ok] == [], followed.text()
+
+
+def test_nothing_ended_it_early(followed):
+    assert followed.ended is None, followed.text()
+
+
+def test_app_is_followed_as_far_as_it_takes_part(server, trace, app):
+    require_one_host(server)
+    found = trace(app, app.health_path)
+    tiers = {"client", "nginx", "uwsgi"} | ({"app"} if app.trace else set())
+    assert (found.ok, {span.tier for span in found.spans} - {"mysql"}) == (True, tiers), found.text()
+
+
+def test_static_file_is_nginxs_own_work(trace, static):
+    """Whether it is there or not."""
+    found = trace(static.app, f"/{static.prefix}/sanso-check")
+    assert (found.ok, {span.tier for span in found.spans}) == (True, {"client", "nginx"}), found.text()
+
+
+# Its way, by its own account
 
 
 @pytest.fixture(scope="module")

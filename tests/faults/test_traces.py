@@ -1,0 +1,164 @@
+"""A trace tells where a request broke, and is red where something else answered, or TCP lies in between."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from client import request
+
+from sanso.tracing import Call, CouldNotTrace, follow
+
+
+@pytest.fixture
+def trace(server, app):
+    """trace(path) follows a request to the sample app."""
+
+    def trace(path="/"):
+        call = Call(f"https://{app.host_name}{path}", server.address)
+        return follow(server.way, call, ca=server.ca, app={"name": app.name})
+
+    return trace
+
+
+@pytest.fixture
+def run(server):
+    """run(command, words…) runs it as root; it must succeed."""
+    return server.host.check_output
+
+
+@contextlib.contextmanager
+def stopped(run, *units):
+    try:
+        run(f"systemctl stop {' '.join(units)}")
+        yield
+    finally:
+        run(f"systemctl start {' '.join(reversed(units))}")
+
+
+@pytest.fixture
+def edited(run):
+    """edited(path, old, new) changes a file of nginx's while the `with` lasts."""
+
+    @contextlib.contextmanager
+    def edited(path, old, new):
+        run("cp --preserve %s %s", path, f"{path}.kept")
+        try:
+            run("sed --in-place %s %s", f"s|{old}|{new}|", path)
+            assert run("cat %s", path) != run("cat %s", f"{path}.kept"), f"{old} isn't in {path}"
+            run("nginx -t && systemctl reload nginx && sleep 0.5")
+            yield
+        finally:
+            run("mv %s %s", f"{path}.kept", path)
+            run("systemctl reload nginx && sleep 0.5")
+
+    return edited
+
+
+def failed(trace):
+    return {proof.name for proof in trace.proofs if not proof.ok}
+
+
+# A hop is broken
+
+
+def test_trace_ends_where_uwsgi_does_not_run(run, trace, app):
+    with stopped(run, f"app-{app.name}@current.socket", f"app-{app.name}@current.service"):
+        found = trace()
+    assert (found.ok, found.status, found.ended.tier) == (False, 502, "uwsgi"), found.text()
+    assert f"unix:/run/app-{app.name}/current.sock" in found.ended.said, found.text()
+
+
+def test_trace_ends_where_mysql_does_not_run(run, trace):
+    with stopped(run, "mysql.service"):
+        found = trace()
+    assert (found.ok, found.status, found.ended.tier) == (False, 503, "mysql"), found.text()
+    assert "--tier db" in found.ended.next
+
+
+def test_trace_ends_where_nginx_does_not_run(run, trace):
+    with stopped(run, "nginx.service"):
+        found = trace()
+    assert (found.ok, found.ended.tier) == (False, "nginx"), found.text()
+    assert {span.tier for span in found.spans} == {"client"}
+
+
+@pytest.mark.parametrize(("mode", "errno"), [("0600", 13), ("gone", 2)], ids=["closed", "gone"])
+def test_trace_names_what_is_wrong_with_the_socket(run, trace, app, mode, errno):
+    path = f"/run/app-{app.name}/current.sock"
+    try:
+        run("chmod 0600 %s" if mode == "0600" else "mv %s /run/sanso-faults.sock", path)
+        found = trace()
+    finally:
+        run("chmod 0660 %s" if mode == "0600" else "mv /run/sanso-faults.sock %s", path)
+    assert (found.ended.tier, f"({errno}:" in found.ended.said) == ("uwsgi", True), found.text()
+
+
+# Something else is in between
+
+
+def test_tcp_between_nginx_and_uwsgi_is_red(run, trace, app, edited):
+    """The same app answers, by way of TCP."""
+    unit, port = "sanso-faults-proxy", 9999
+    proxy = f"/usr/lib/systemd/systemd-socket-proxyd /run/app-{app.name}/current.sock"
+    listen = f"--socket-property=ListenStream=127.0.0.1:{port}"
+    try:
+        run(f"systemd-run --collect --unit={unit} {listen} {proxy}")
+        with edited("/etc/nginx/conf.d/sites.conf", "uwsgi_pass unix:.*;", f"uwsgi_pass 127.0.0.1:{port};"):
+            found = trace()
+    finally:
+        run(f"systemctl stop {unit}.socket {unit}.service")
+    assert found.status == 200
+    assert {"nginx handed it over through the app's own socket", "No TCP between the tiers"} <= failed(found)
+
+
+def test_nginx_that_answers_in_the_place_of_the_app_shows(trace, edited):
+    with edited("/etc/nginx/conf.d/sites.conf", "location / {", "location / { return 200;"):
+        found = trace()
+    assert {span.tier for span in found.spans} == {"client", "nginx"}, found.text()
+
+
+def test_fake_server_is_red(run, trace, server, app):
+    """It has nginx's certificate, and answers 200 with a `traceresponse` that it made up."""
+    fake = (
+        "import http.server, ssl\n"
+        "class Fake(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        trace = self.headers.get('traceparent', '')[3:35]\n"
+        "        self.send_response(200)\n"
+        "        self.send_header('traceresponse', f'00-{trace}-00f067aa0ba902b7-01')\n"
+        "        self.end_headers()\n"
+        "server = http.server.HTTPServer(('', 443), Fake)\n"
+        "context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
+        "context.load_cert_chain('/etc/nginx/server.pem')\n"
+        "server.socket = context.wrap_socket(server.socket, server_side=True)\n"
+        "server.serve_forever()\n"
+    )
+    with stopped(run, "nginx.service"):
+        try:
+            run("systemd-run --collect --unit=sanso-faults-fake python3 -c %s", fake)
+            run("until ss -Hltn sport = 443 | grep -q .; do sleep 0.1; done")
+            assert request(server, app.host_name).status == 200
+            with pytest.raises(CouldNotTrace, match="no line of trace"):
+                trace()
+        finally:
+            run("systemctl stop sanso-faults-fake.service")
+
+
+# The logs
+
+
+def test_log_that_is_rotated_in_between_loses_no_trace(run, trace):
+    before = trace()
+    run("logrotate --force --state /run/sanso-faults-logrotate /etc/logrotate.d/sanso && sleep 0.5")
+    after = trace()
+    assert (before.ok, after.ok) == (True, True), after.text()
+
+
+def test_log_of_an_app_that_is_missing_is_made_anew_by_the_next_start(run, trace, app):
+    run(f"rm /var/log/sanso/{app.name}/*.jsonl")
+    red = trace()
+    run(f"systemctl restart app-{app.name}@current.service")
+    green = trace()
+    assert (red.ok, green.ok) == (False, True), green.text()
+    assert {"uWSGI recorded this trace", "The app recorded this trace"} & failed(red), red.text()
