@@ -9,8 +9,9 @@ import re
 import sys
 from collections.abc import Callable
 from functools import wraps
+from time import perf_counter_ns
 
-from .recording import CURRENT
+from .recording import CURRENT, Request
 from .writer import warn_once
 
 # The first word of a statement, behind comments and parentheses. Possessive: no statement makes it search for long.
@@ -90,12 +91,23 @@ def measured_query(original: Callable, describe: Callable) -> Callable:
         request = CURRENT.get()
         if request is None:
             return original(connection, sql, *args, **kwargs)
+        if not request.sampled:
+            return timed(request, original, connection, sql, *args, **kwargs)
         request.statements += 1
-        name = operation(sql) if request.sampled else ""
-        with request.call(name, lambda error: describe(connection) | describe_error(error)) as call:
+        with request.call(operation(sql), lambda error: describe(connection) | describe_error(error)) as call:
             return original(connection, commented(sql, call.comment), *args, **kwargs)
 
     return query
+
+
+def timed(request: Request, original: Callable, *args, **kwargs):
+    """Make a call for a request that isn't sampled: time and number are all that is measured."""
+    request.statements += 1
+    started = perf_counter_ns()
+    try:
+        return original(*args, **kwargs)
+    finally:
+        request.database_ns += perf_counter_ns() - started
 
 
 def measured_transaction(original: Callable, statement: str, describe: Callable) -> Callable:
@@ -107,9 +119,7 @@ def measured_transaction(original: Callable, statement: str, describe: Callable)
         if request.sampled:  # the same statement as the driver's own, but one that can carry the comment
             connection.query(statement)
             return None
-        request.statements += 1
-        with request.call(statement, lambda error: describe(connection)):
-            return original(connection)
+        return timed(request, original, connection)
 
     return transaction
 

@@ -5,7 +5,7 @@ https://peps.python.org/pep-3333/
 
 from collections.abc import Callable, Iterable
 
-from .context import parse
+from .context import may_be_sampled, parse
 from .recording import CURRENT, Request, SampledRequest
 from .writer import Writer
 
@@ -45,7 +45,8 @@ class Middleware:
         """What to measure; None is nothing."""
         if CURRENT.get() is not None:  # installed around an app that installed it by itself
             return None
-        trace = parse(environ.get("HTTP_TRACEPARENT", ""))
+        traceparent = environ.get("HTTP_TRACEPARENT", "")
+        trace = parse(traceparent) if may_be_sampled(traceparent) else None
         if trace is not None and trace.sampled:
             path = text(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
             return SampledRequest(trace, text(environ.get("REQUEST_METHOD", "")), path, self.writer)
