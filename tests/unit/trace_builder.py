@@ -45,7 +45,6 @@ def evidence(ids: Ids = IDS, begin: int = BEGIN, scale: float = 1) -> dict:
                 "uri": "/slow?a=b",
                 "protocol": "HTTP/1.1",
                 "tls": "TLSv1.3",
-                "tls_reused": ".",
                 "status": 200,
                 "bytes": 1234,
                 "request_time": float(lasted(64)),
@@ -56,7 +55,6 @@ def evidence(ids: Ids = IDS, begin: int = BEGIN, scale: float = 1) -> dict:
                 "upstream_time": lasted(62),
                 "pid": 123,
                 "connection": 45,
-                "connection_requests": 1,
                 "referer": "",
                 "agent": "sanso",
             }
