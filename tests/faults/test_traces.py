@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from client import request
+from client import request, trace_response
 
 from sanso.tracing import Call, CouldNotTrace, follow
 
@@ -143,6 +143,71 @@ def test_fake_server_is_red(run, trace, server, app):
                 trace()
         finally:
             run("systemctl stop sanso-faults-fake.service")
+
+
+# What the app is told
+
+ECHO = r"""
+import json, os, socket, struct
+path = "/run/sanso-faults.sock"
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+os.chmod(path, 0o666)
+listener.listen()
+while True:
+    connection, _ = listener.accept()
+    with connection, connection.makefile("rb") as stream:
+        length, = struct.unpack("<xHx", stream.read(4))
+        data, texts = stream.read(length), []
+        while data:
+            size, = struct.unpack("<H", data[:2])
+            texts.append(data[2 : 2 + size].decode())
+            data = data[2 + size :]
+        told = dict(zip(texts[::2], texts[1::2]))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + json.dumps(told).encode())
+"""
+
+
+@pytest.fixture
+def told(server, app, run, edited):
+    """told(headers) asks in the place of the app what nginx tells it: (the variables, the parts of traceresponse)."""
+
+    def told(**headers):
+        answer = request(server, app.host_name, "/", headers=headers)
+        return answer.data, trace_response(answer)
+
+    try:
+        run("systemd-run --collect --unit=sanso-faults-echo python3 -c %s", ECHO)
+        run("until test -S /run/sanso-faults.sock; do sleep 0.1; done")
+        with edited("/etc/nginx/conf.d/sites.conf", "uwsgi_pass unix:.*;", "uwsgi_pass unix:/run/sanso-faults.sock;"):
+            yield told
+    finally:
+        run("systemctl stop sanso-faults-echo.service; rm --force /run/sanso-faults.sock")
+
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+def test_app_is_called_by_nginx_where_nothing_is_sampled(told):
+    variables, answered = told(traceparent=f"00-{TRACE}-{PARENT}-00", tracestate="a=1")
+    assert variables["HTTP_TRACEPARENT"] == f"00-{TRACE}-{answered['span']}-00"
+    assert variables["HTTP_TRACESTATE"] == "a=1"
+    assert [name for name in variables if name.startswith("TRACE_")] == []
+
+
+def test_app_is_called_by_uwsgi_where_it_is_sampled(told, run):
+    secret = run("cat /etc/nginx/trace_secret").split('"')[1]
+    variables, answered = told(traceparent=f"00-{TRACE}-{PARENT}-01", **{"X-Sanso-Trace": secret})
+    assert variables["HTTP_TRACEPARENT"] == f"00-{TRACE}-{variables['TRACE_SPAN']}-01"
+    ids = {name: variables[name] for name in ("TRACE_ID", "TRACE_PARENT", "TRACE_FLAGS")}
+    assert ids == {"TRACE_ID": TRACE, "TRACE_PARENT": answered["span"], "TRACE_FLAGS": "01"}
+    assert len({PARENT, variables["TRACE_PARENT"], variables["TRACE_SPAN"]}) == 3
+
+
+def test_app_is_not_told_the_secret_nor_a_strangers_headers(told):
+    variables, _ = told(traceparent="garbage", tracestate="a=1", **{"X-Sanso-Trace": "guessed"})
+    assert [name for name in variables if name.startswith(("HTTP_X_SANSO", "HTTP_TRACESTATE"))] == []
+    assert variables["HTTP_TRACEPARENT"].startswith("00-")
 
 
 # The logs
