@@ -16,19 +16,22 @@ export DEBIAN_FRONTEND=noninteractive
 # shellcheck source=/dev/null
 . /etc/os-release
 case $VERSION_CODENAME in resolute) time_daemon=chrony ;; *) time_daemon=systemd-timesyncd ;; esac
-apt-get install -qq --yes --no-install-recommends nftables openssh-server sudo unattended-upgrades "$time_daemon" \
+apt-get install -qq --yes --no-install-recommends logrotate nftables openssh-server sudo unattended-upgrades "$time_daemon" \
     python3 python3-venv nginx mysql-server uwsgi-core uwsgi-plugin-python3 >/dev/null
 
 # Users, groups, folders
 [ "$(cat /etc/hostname)" = "$host_name" ] || hostnamectl set-hostname "$host_name"
 grep -qx "127.0.1.1 $host_name" /etc/hosts || echo "127.0.1.1 $host_name" >>/etc/hosts
 groupadd --system mysql-clients
+useradd --system --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin --groups mysql-clients sanso-trace
 useradd --system --home-dir "$home" --no-create-home --shell /usr/sbin/nologin "$app"
 install -d -m 0751 -o root -g "$app" "$home" "$home/releases" "$directory"
 install -d -m 0750 -o "$app" -g "$app" "$home/shared"
 
 # Files, with their owners and modes; each is tried before a service takes it.
 tar -xpf files.tar -C /
+systemd-tmpfiles --create /etc/tmpfiles.d/sanso-nginx.conf
+echo "\"$(cat /proc/sys/kernel/random/uuid)\" 1;" | install -m 0640 -g sanso-trace /dev/stdin /etc/nginx/trace_secret
 visudo -cqf /etc/sudoers.d/90-sanso-admins
 sshd -t
 nft -c -f /etc/nftables.conf
@@ -46,6 +49,11 @@ mysql <<SQL
 CREATE SCHEMA \`$app\` CHARACTER SET utf8mb4;
 CREATE USER '$app'@'localhost' IDENTIFIED WITH auth_socket;
 GRANT ALL ON \`$app\`.* TO '$app'@'localhost';
+CREATE USER 'sanso-trace'@'localhost' IDENTIFIED WITH auth_socket;
+GRANT SELECT ON performance_schema.events_statements_history_long TO 'sanso-trace'@'localhost';
+GRANT SELECT ON performance_schema.events_statements_current TO 'sanso-trace'@'localhost';
+GRANT SELECT ON performance_schema.threads TO 'sanso-trace'@'localhost';
+GRANT SELECT ON performance_schema.session_connect_attrs TO 'sanso-trace'@'localhost';
 SQL
 
 # The release: unpacked, its dependencies from the wheels that came along, migrated, tried, served

@@ -20,7 +20,7 @@ list() {
         \) -prune -o "$@"
 }
 list -printf 'file %p %y %m %u:%g %l\n'
-list -type f -exec sha256sum {} + | sed 's/^/content /'
+list -type f ! -path /etc/nginx/trace_secret -exec sha256sum {} + | sed 's/^/content /'
 sed "s/\b$(cat /etc/hostname)\b/HOST/; s/^/names /" /etc/hosts
 
 # Effective settings, as what uses them reports them
@@ -32,6 +32,7 @@ done
 mysql --batch --skip-column-names <<'SQL'
 SELECT "mysql account", user, host, plugin, account_locked FROM mysql.user;
 SELECT "mysql grant", grantee, table_schema, privilege_type FROM information_schema.schema_privileges;
+SELECT "mysql grant", grantee, table_schema, table_name, privilege_type FROM information_schema.table_privileges;
 SELECT "mysql schema", schema_name, default_character_set_name FROM information_schema.schemata;
 SELECT "mysql table", table_schema, table_name FROM information_schema.tables;
 SELECT "mysql variable", variable_name, REPLACE(variable_value, @@hostname, "HOST")
@@ -43,4 +44,4 @@ systemctl list-unit-files --plain --no-legend | awk '$2 != "transient" { print "
 systemctl list-units --plain --no-legend --state=active,failed --type=service,socket,timer |
     awk '$1 !~ /^systemd-hostnamed/ { print "unit", $1, $3, $4 }'
 ss -Hltn | awk '{ print "listens on", $4 }'
-find /run/mysqld /run/app-* -printf 'file %p %y %m %u:%g\n'
+find /run/mysqld /run/app-* /var/log/sanso -printf 'file %p %y %m %u:%g\n'

@@ -1,0 +1,173 @@
+"""What the benches share: machines of their own, Ansible and SSH on them, and an end that leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from shlex import join
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+try:
+    from sanso import inventory
+    from sanso.console import Failure
+    from sanso.ssh import Way
+except ModuleNotFoundError as missing:
+    print(f"{missing}. ./sanso makes .venv; then: PATH={ROOT}/.venv/bin:$PATH {sys.argv[0]}", file=sys.stderr)
+    sys.exit(3)
+
+BENCH = ROOT / "bench"
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class CouldNotMeasure(Exception):
+    """What went wrong, in the words of the program that failed."""
+
+
+@dataclass(frozen=True)
+class Play:
+    """One run of ansible-playbook. As in Ansible's recap, `ok` includes `changed`; skipped tasks are apart."""
+
+    seconds: float
+    ok: int
+    changed: int
+    skipped: int
+    tasks: list[tuple[float, str]]  # seconds and name, the slowest first
+
+
+# Programs
+
+
+def call(command: list, **options) -> str:
+    """Run a command and return what it printed. If we are interrupted, it is ended, with its children."""
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # In a session of its own: a Ctrl-C comes to us alone, and we decide what ends.
+    with subprocess.Popen(command, **{**streams, **options}, cwd=ROOT, text=True, start_new_session=True) as process:
+        try:
+            out, err = process.communicate()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
+    if process.returncode:
+        said = "\n".join([*failures(out or ""), err.strip()])
+        raise CouldNotMeasure(f"{join(map(str, command))} failed with {process.returncode}:\n{said}")
+    return out
+
+
+def events(out: str) -> list[dict]:
+    """What the callback ansible.posix.jsonl reported."""
+    return [json.loads(line) for line in out.splitlines() if line.startswith('{"_event"')]
+
+
+def failures(out: str) -> list[str]:
+    return [
+        f"{event['task']['name']}: {result.get('msg', '')} {result.get('stderr', '')}"
+        for event in events(out)
+        if event["_event"] in ("v2_runner_on_failed", "v2_runner_on_unreachable")
+        for result in event["hosts"].values()
+    ]
+
+
+def end(number, _):
+    sys.exit(128 + number)
+
+
+@contextlib.contextmanager
+def uninterrupted():
+    """Finish what is inside, whatever signal comes. Not SIG_IGN: what we start would inherit it."""
+    before = {number: signal.signal(number, lambda *_: None) for number in ENDINGS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# The machines
+
+
+class Machines:
+    """The machines of bench/inventory. `image`: what they are made from."""
+
+    def __init__(self, image: str):
+        self.image = image
+        self.hosts = inventory.read(BENCH / "inventory").hosts
+
+    def play(self, playbook: str, host: str, **variables: str) -> Play:
+        """Run a playbook, over connections of its own: what another run left open would be a head start."""
+        # Not in `scratch`, whose path may be too long for a socket.
+        with tempfile.TemporaryDirectory(prefix="sanso-", dir="/tmp") as control:
+            environment = {
+                **os.environ,
+                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+                "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl",
+                "ANSIBLE_SSH_CONTROL_PATH_DIR": control,
+                "LC_ALL": "C.UTF-8",
+            }
+            command = ["ansible-playbook", f"--inventory={BENCH / 'inventory'}", ROOT / playbook]
+            command += [f"--limit={host}", f"--extra-vars={json.dumps(variables)}"]
+            try:
+                began = time.monotonic()
+                out = call(command, env=environment)
+                seconds = round(time.monotonic() - began, 1)
+            finally:
+                for connection in Path(control).iterdir():
+                    subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={connection}", host], capture_output=True)
+        tasks = [
+            (seconds_between(**event["task"]["duration"]), event["task"]["name"])
+            for event in events(out)
+            if event["_event"] == "v2_runner_on_ok"
+        ]
+        stats = events(out)[-1]["stats"][host]
+        counts = {name: stats[name] for name in ("ok", "changed", "skipped")}
+        return Play(seconds=seconds, **counts, tasks=sorted(tasks, reverse=True))
+
+    @contextlib.contextmanager
+    def machine(self, host: str):
+        """A fresh machine, gone at the end."""
+        machines = "playbooks/machines.yml"
+        try:
+            self.play(machines, host, machine_state="absent")  # left by a run that was killed
+            self.play(machines, host, machine_image=self.image)
+            yield
+        finally:
+            with uninterrupted():
+                self.play(machines, host, machine_state="absent")
+
+    def ssh(self, host: str, command: str, **options) -> str:
+        """Run a command as root."""
+        return call([*Way.to(self.hosts[host]).command("-T", "-o", "BatchMode=yes"), "sudo", command], **options)
+
+
+def seconds_between(start: str, end: str) -> float:
+    return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds(), 1)
+
+
+def say(text: str):
+    print(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
+
+
+def measured(script: Path, measure: Callable[[], dict]) -> dict | None:
+    """The report of a script, of which one runs at a time; None where it could not measure, which is said."""
+    for number in ENDINGS:
+        signal.signal(number, end)
+    with script.open() as alone:
+        try:
+            fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return measure()
+        except BlockingIOError:
+            print(f"another {script.name} is at work; its machines have these names too", file=sys.stderr)
+        except (CouldNotMeasure, Failure, OSError) as error:
+            print(f"could not measure: {error}", file=sys.stderr)
+    return None
