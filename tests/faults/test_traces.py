@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import asdict
 
 import pytest
 from client import request, trace_response
 
-from sanso.tracing import Call, CouldNotTrace, follow
+from sanso.tracing import Call, CouldNotTrace, Evidence, follow
 
 
 @pytest.fixture
@@ -16,7 +17,8 @@ def trace(server, app):
 
     def trace(path="/"):
         call = Call(f"https://{app.host_name}{path}", server.address)
-        return follow(server.way, call, ca=server.ca, app={"name": app.name})
+        with Evidence(server.way, user=server.settings["trace_user"]) as evidence:
+            return follow(server.way, call, ca=server.ca, app=asdict(app), evidence=evidence)
 
     return trace
 

@@ -172,7 +172,8 @@ class Evidence:
         code = self._process.returncode
         self._said.seek(0)
         said = printable(self._said.read().decode(errors="replace"), keep="\n").strip()
-        last = (said.splitlines() or [f"exit code {code}"])[-1]
+        lines = said.splitlines() or [f"exit code {code}"]
+        last = next(filter(NOT_INSTALLED.search, lines), lines[-1])  # after which sudo complains of more
         if code == 255:
             return CouldNotTrace(*self.way.explain(said))
         if NOT_INSTALLED.search(said):

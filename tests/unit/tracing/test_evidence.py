@@ -95,7 +95,12 @@ def test_second_close_does_nothing(traced):
         ("ssh: connect to host x port 22: Connection refused", 255, "no SSH server answers on sanso@192.0.2.1", "port"),
         ("sudo: a password is required", 1, "sudo on sanso@192.0.2.1 doesn't let this user run", "without a password"),
         ("sudo: interactive authentication is required", 1, "doesn't let this user run", "without a password"),
-        ("sudo: unknown user sanso-trace", 1, f"{MISSING}, or no user sanso-trace", "./sanso up"),
+        (
+            "sudo: unknown user sanso-trace\nsudo: error initializing audit plugin sudoers_audit",
+            1,
+            f"{MISSING}, or no user sanso-trace to run it: sudo: unknown user sanso-trace",
+            "./sanso up",
+        ),
         ("sudo: user 'sanso-trace' not found", 1, MISSING, "ansible-playbook site.yml"),
         ("sudo: /usr/local/bin/sanso-evidence: command not found", 1, MISSING, "./sanso up -i x"),
         ("bash: line 1: sudo: command not found", 127, MISSING, "./sanso up"),
