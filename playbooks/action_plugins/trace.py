@@ -18,11 +18,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
 from sanso.ssh import Way  # noqa: E402 -- it lies in the checkout, not in Ansible's Python
-from sanso.tracing import Call, CouldNotTrace, Evidence, Trace, follow, page, site_of  # noqa: E402 -- as above
+from sanso.tracing import Call, CouldNotTrace, Evidence, Trace, follow, page, refuse_untraced, site_of  # noqa: E402 -- as above
 
 ARGUMENTS = ("url", "method", "data", "headers", "app", "html", "otlp")
 CONNECTION = ("host", "user", "port", "ssh_private_key_file", "ssh_common_args", "ssh_extra_args")
-SETTINGS = ("apps", "trace_user", "nginx_local_ca_directory")
+SETTINGS = ("apps", "trace_user", "nginx_local_ca_directory", "nginx_trace_sampling")
 CA = "~/.local/share/sanso/ca"  # where the role nginx puts it, if the inventory says nothing
 WIDTH = 120
 
@@ -47,6 +47,7 @@ class ActionModule(ActionBase):
         return {"failed": not trace.ok, "msg": trace.verdict, "trace": trace.as_data()}
 
     def follow(self, name: str, variables: dict, given: dict) -> Trace:
+        refuse_untraced(variables)
         url, app = site_of(variables.get("apps", []), given["url"] or "/", given["app"] or "")
         data = None if given["data"] is None else str(given["data"]).encode()
         method = given["method"] or ("GET" if data is None else "POST")

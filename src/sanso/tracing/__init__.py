@@ -25,10 +25,10 @@ from sanso.tracing.evidence import PINGS_AT_LEAST, Clock, CouldNotTrace, Evidenc
 from sanso.tracing.findings import End, Gap
 from sanso.tracing.proofs import Proof
 from sanso.tracing.request import Call, Exchange, context, now, send
-from sanso.tracing.sites import site_of
+from sanso.tracing.sites import refuse_untraced, site_of
 from sanso.tracing.spans import MS, Span, assemble, ordered, timer_zeros
 
-__all__ = ["App", "Call", "CouldNotTrace", "Evidence", "Trace", "follow", "site_of"]
+__all__ = ["App", "Call", "CouldNotTrace", "Evidence", "Trace", "follow", "refuse_untraced", "site_of"]
 
 WAIT = 2.0  # seconds for the tiers to write what they have seen
 DRIFT = 0.001  # that clocks may run apart by while one of them is being corrected: twice what NTP does

@@ -7,6 +7,17 @@ from collections.abc import Mapping, Sequence
 from sanso.tracing.evidence import CouldNotTrace
 from sanso.tracing.request import Call
 
+UNTRACED = {
+    "disabled": "nginx takes no part in traces there (nginx_trace_sampling: disabled)",
+    "nobody": "nobody may have a request traced there (nginx_trace_sampling: nobody)",
+}
+
+
+def refuse_untraced(settings: Mapping):
+    """Raise CouldNotTrace if the inventory says that no request of ours can be traced."""
+    if said := UNTRACED.get(settings.get("nginx_trace_sampling", "")):
+        raise CouldNotTrace(said, "nginx_trace_sampling: secret in the inventory, then ./sanso up, lets this be traced")
+
 
 def site_of(apps: Sequence[Mapping], what: str, app_name: str = "") -> tuple[str, Mapping]:
     """The URL to ask for, and the description of its app. `what`: a URL, or a path of the app (of the first one).

@@ -13,7 +13,7 @@ from sanso.console import COULD_NOT_CHECK, DONE, FAILED, Failure
 from sanso.inventory import Host, Inventory
 from sanso.project import relative
 from sanso.ssh import Way
-from sanso.tracing import Call, CouldNotTrace, Evidence, Trace, evidence, follow, site_of, waterfall
+from sanso.tracing import Call, CouldNotTrace, Evidence, Trace, evidence, follow, refuse_untraced, site_of, waterfall
 
 STYLES = {
     "client": "blue",
@@ -48,6 +48,7 @@ def trace(ctx, what, method, data, headers, app_name, host_name, repeat, slowest
     described = inventory.read(path)
     host = host_of(described, host_name)
     try:
+        refuse_untraced(host.variables)
         url, app = site_of(host.get("apps", []), what, app_name or "")
     except ValueError as error:
         raise click.UsageError(str(error)) from error

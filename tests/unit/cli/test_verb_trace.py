@@ -131,6 +131,14 @@ def test_name_that_is_not_served_lists_those_that_are(sanso, served, programs):
     assert programs.called("ssh") == []
 
 
+@pytest.mark.parametrize("sampling", ["disabled", "nobody"])
+def test_server_that_traces_nothing_is_not_asked(sanso, machine, programs, sampling):
+    machine(apps=APPS, nginx_trace_sampling=sampling)
+    done = sanso("trace")
+    assert (done.exit_code, f"nginx_trace_sampling: {sampling}" in done.stderr) == (3, True)
+    assert programs.called("ssh") == []
+
+
 def test_app_with_all_names_of_a_domain_is_asked_under_one(sanso, served):
     done = sanso("trace", "--app", "any", "/")
     assert done.exit_code == 3
