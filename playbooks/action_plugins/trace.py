@@ -18,7 +18,17 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
 from sanso.ssh import Way  # noqa: E402 -- it lies in the checkout, not in Ansible's Python
-from sanso.tracing import Call, CouldNotTrace, Evidence, Trace, follow, page, refuse_untraced, site_of  # noqa: E402 -- as above
+from sanso.tracing import (  # noqa: E402 -- as above
+    Call,
+    CouldNotTrace,
+    Evidence,
+    Trace,
+    evidence,
+    follow,
+    page,
+    refuse_untraced,
+    site_of,
+)
 
 ARGUMENTS = ("url", "method", "data", "headers", "app", "html", "otlp")
 CONNECTION = ("host", "user", "port", "ssh_private_key_file", "ssh_common_args", "ssh_extra_args")
@@ -55,8 +65,8 @@ class ActionModule(ActionBase):
         way = Way.by(name, variables)
         ca = Path(variables.get("nginx_local_ca_directory", CA)).expanduser() / "ca.crt"
         call = Call(url, way.address, method, headers, data)
-        with Evidence(way, variables.get("trace_user", "sanso-trace")) as evidence:
-            return follow(way, call, ca=ca if ca.exists() else None, app=app, evidence=evidence)
+        with Evidence(way, variables.get("trace_user", evidence.USER)) as link:
+            return follow(way, call, ca=ca if ca.exists() else None, app=app, evidence=link)
 
     @staticmethod
     def write(trace: Trace, given: dict):

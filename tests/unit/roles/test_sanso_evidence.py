@@ -112,6 +112,17 @@ def test_log_that_is_rotated_meanwhile_loses_nothing(logs, begin, rotate, when):
     assert len(trace()["nginx"]) == 1
 
 
+@pytest.mark.parametrize("rotate", [rename, cut])
+def test_line_before_a_rotation_is_seen_by_each_later_look(evidence, logs, rotate):
+    """A trace is looked for again until all tiers have written."""
+    log = logs / "nginx/access.jsonl"
+    write(log, nginx(OTHER), nginx(OTHER))
+    with contextlib.closing(evidence.Evidence()) as reader:
+        write(log, nginx())
+        rotate(log)
+        assert [len(reader.look(TRACE)["nginx"]) for _ in range(2)] == [1, 1]
+
+
 def test_log_that_was_rotated_before_is_read_too(logs, begin):
     write(logs / "nginx/access.jsonl", nginx())
     rename(logs / "nginx/access.jsonl")
