@@ -43,6 +43,7 @@ TAKEN = {
     *("mysql", "nginx", "uwsgi"),  # the tiers' own
     *("information_schema", "performance_schema", "test"),  # schemas
 }
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A path with a host in front, or a URL: what git understands and isn't a folder here.
 GIT_URL = re.compile(r"(https?|ssh|git|file)://|[^/]+@[^/]+:")
 
@@ -109,6 +110,12 @@ def of_apps(apps):
         for prefix, folder in app.get("static", {}).items():
             if not prefix.startswith("/") or ".." in Path(folder).parts or Path(folder).is_absolute():
                 yield f"{name}: static maps a URL prefix to a folder inside the source, not {prefix!r} to {folder!r}"
+        environment, secrets = app.get("environment", {}), app.get("secrets", {})
+        for variable in sorted({*environment, *secrets}):
+            if not VARIABLE.fullmatch(variable):
+                yield f"{name}: {variable!r} is no name of an environment variable"
+        for variable in sorted(environment.keys() & secrets.keys()):
+            yield f"{name}: {variable} is in environment and in secrets; one of them would be in vain"
         if not str(app.get("health_path", "/")).startswith("/"):
             yield f"{name}: health_path begins with /"
 
