@@ -163,6 +163,12 @@ def of_everything(variables, specs, groups, root):
     return problems
 
 
+def explained(name, error):
+    """Why a variable can't be read, and for Ansible Vault how it could."""
+    hint = "\nVault's password comes with --ask-vault-pass, or from the file that ANSIBLE_VAULT_PASSWORD_FILE names."
+    return f"{name}: {error}{hint if 'vault' in str(error).lower() else ''}"
+
+
 def where_set(name, inventory):
     """The file and line below the inventory that set a variable, or a hint where it would go."""
     files = (
@@ -191,7 +197,7 @@ class ActionModule(ActionBase):
                 try:
                     variables[name] = self._templar.template(task_vars[name])
                 except AnsibleError as error:
-                    raise AnsibleError(f"{name}: {error}") from error
+                    raise AnsibleError(explained(name, error)) from None
         inventory = Path(task_vars.get("inventory_file") or task_vars.get("inventory_dir") or ".")
         folder = inventory.parent if inventory.is_file() else inventory
         problems = of_everything(variables, specs, task_vars["groups"], Path(task_vars["playbook_dir"]).parent)
