@@ -155,7 +155,7 @@ class Server:
     def sandbox_of(self, app: App) -> Sandbox:
         return Sandbox(
             app.service,
-            1.5 if app.network else 0.5,
+            1.2 if app.network else 0.5,
             app.name,
             {self.settings["app_mysql_group"]} if app.database == "mysql" else set(),
             {f"/srv/{app.name}/shared", f"/var/log/sanso/{app.name}"},
