@@ -45,8 +45,8 @@ def test_certificate_that_does_not_fit_its_key_never_replaces_the_one_that_serve
 
 
 def test_misspelt_variable_stops_the_run_before_it_touches_the_server(play):
-    done = play("web", nginx_tls_protocls=["TLSv1.3"])
+    done = play("web", nginx_tls_profil="modern")
     assert done.returncode == 2
-    assert "did you mean nginx_tls_protocols?" in done.stdout
+    assert "did you mean nginx_tls_profile?" in done.stdout
     assert "changed=0" in done.stdout
     assert "Packages" not in done.stdout

@@ -31,6 +31,7 @@ EACH = {
     "static": lambda server: {f"{static.app.name}/{static.prefix}": static for static in server.static},
     "admin": lambda server: {admin["name"]: admin for admin in server.settings["os_admins"]},
     "sysctl": lambda server: {name: (name, str(value)) for name, value in server.settings["os_sysctl"].items()},
+    "sandbox": lambda server: server.sandboxes,
     # Who has no business at an app's socket: anybody, the app itself, and every other app.
     "outsider": lambda server: {
         f"{app.name}-{user}": (app, user)

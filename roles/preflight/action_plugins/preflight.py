@@ -44,6 +44,9 @@ TAKEN = {
     *("information_schema", "performance_schema", "test"),  # schemas
 }
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# As nginx's own are written, so that one is replaced and not sent twice.
+HEADER_NAME = re.compile(r"[A-Z][a-z0-9]*(-[A-Z][a-z0-9]*)*")
+ACCOUNT = re.compile(r"[^@\s]+@[^@\s]+")
 # A path with a host in front, or a URL: what git understands and isn't a folder here.
 GIT_URL = re.compile(r"(https?|ssh|git|file)://|[^/]+@[^/]+:")
 
@@ -90,6 +93,15 @@ def mistyped(variables, options):
         yield next(named, "inventory"), message
 
 
+def of_headers(headers):
+    """Rules for names and values that nginx will quote."""
+    for name, value in headers.items():
+        if not HEADER_NAME.fullmatch(str(name)):
+            yield f"{name!r} is no header, which is written like Content-Security-Policy"
+        elif not isinstance(value, str) or re.search(r'["\\\r\n]', value):
+            yield f"{name} is one line of text without double quotes and backslashes, not {value!r}"
+
+
 def of_apps(apps):
     """Rules for app descriptions that types can't say."""
     for key, what in (("name", "two apps have the name"), ("server_names", "two apps are served under")):
@@ -116,6 +128,8 @@ def of_apps(apps):
                 yield f"{name}: {variable!r} is no name of an environment variable"
         for variable in sorted(environment.keys() & secrets.keys()):
             yield f"{name}: {variable} is in environment and in secrets; one of them would be in vain"
+        for problem in of_headers(app.get("headers", {})):
+            yield f"{name}: {problem}"
         if not str(app.get("health_path", "/")).startswith("/"):
             yield f"{name}: health_path begins with /"
 
@@ -145,6 +159,10 @@ def of_everything(variables, specs, groups, root):
         for options in specs.values()
         for name, option in options.items()
     }
+    problems += [("nginx_headers", sentence) for sentence in of_headers(value["nginx_headers"])]
+    for account in value["mysql_extra_accounts"]:
+        if not ACCOUNT.fullmatch(account):
+            problems.append(("mysql_extra_accounts", f"{account!r} is no account, which is written name@host"))
     certificate, key = value["nginx_tls_certificate"], value["nginx_tls_key"]
     if bool(certificate) != bool(key):
         problems.append(("nginx_tls_certificate", "it and nginx_tls_key go together: set both or neither"))

@@ -25,7 +25,7 @@ def problems(preflight, tmp_path):
 
 
 def test_good_inventory_has_no_problem(problems):
-    assert problems(nginx_tls_protocols=["TLSv1.3"], os_admins=[{"name": "ada", "keys": ["ssh-ed25519 AAAA"]}]) == []
+    assert problems(nginx_tls_profile="modern", os_admins=[{"name": "ada", "keys": ["ssh-ed25519 AAAA"]}]) == []
 
 
 def test_git_source_needs_no_folder(problems):
@@ -44,11 +44,11 @@ def without(key):
     ("variables", "expected"),
     [
         (
-            {"nginx_tls_protocls": []},
-            "nginx_tls_protocls: no role knows this variable; did you mean nginx_tls_protocols?",
+            {"nginx_tls_profil": "modern"},
+            "nginx_tls_profil: no role knows this variable; did you mean nginx_tls_profile?",
         ),
         ({"mysql_max_connections": "many"}, "mysql_max_connections"),
-        ({"nginx_tls_protocols": ["SSLv3"]}, "TLSv1.2, TLSv1.3"),
+        ({"nginx_tls_profile": "old"}, "intermediate, modern"),
         ({"os_ssh_permit_root_login": "maybe"}, "prohibit-password"),
         ({"os_admins": [{"name": "ada"}]}, "keys"),
         ({"os_admins": [{"name": "ada", "keys": [], "key": "x"}]}, "ada has no key key; did you mean keys?"),
@@ -62,6 +62,10 @@ def without(key):
         (with_app(server_names=[]), "shop: server_names is empty"),
         (with_app(server_names=["a b"]), "'a b' in server_names is not a host name"),
         (with_app(server_names=["x; } server {"]), "is not a host name"),
+        (with_app(headers={"content-security-policy": "x"}), "shop: 'content-security-policy' is no header"),
+        (with_app(headers={"Referrer-Policy": 'a"; b'}), "shop: Referrer-Policy is one line of text"),
+        ({"nginx_headers": {"X-Frame-Options": 1}}, "nginx_headers: X-Frame-Options is one line of text"),
+        ({"mysql_extra_accounts": ["ada"]}, "mysql_extra_accounts: 'ada' is no account"),
         (with_app(static={"/s": "../../etc"}), "static maps a URL prefix"),
         (with_app(static={"/s": "/etc"}), "static maps a URL prefix"),
         (with_app(health_path="readyz"), "health_path begins with /"),
