@@ -47,8 +47,8 @@ RETURN = 75  # s after which the old settings are back, whatever happened
 # changed, if none of these did).
 SIGNS = {
     "no matching": ("this computer's SSH client shares no algorithm with the server any more", ["/etc/ssh"]),
-    "Host key verification failed": ("this computer knows the server by a host key that is gone", ["/etc/ssh"]),
-    "IDENTIFICATION HAS CHANGED": ("this computer knows the server by a host key that is gone", ["/etc/ssh"]),
+    "Host key verification failed": ("this computer doesn't know the server by a host key that it has", ["/etc/ssh"]),
+    "IDENTIFICATION HAS CHANGED": ("this computer doesn't know the server by a host key that it has", ["/etc/ssh"]),
     "Permission denied": ("the SSH server doesn't take our key", ["/etc/ssh/sshd_config.d", "/home", "/root"]),
     "Connection refused": ("no SSH server listens there", ["/etc/ssh", "/etc/nftables.conf"]),
     "timed out": ("nothing answers there: a firewall drops what we send", ["/etc/nftables.conf", "/etc/ssh"]),
@@ -108,8 +108,11 @@ class ActionModule(ActionBase):
 
     # Whether we still get in
 
-    def fresh(self, port: int):
-        """A connection of the same kind, with the same options, that shares nothing with the one that we have."""
+    def fresh(self, port: int, alias: bool = False):
+        """A connection of the same kind, with the same options, that shares nothing with the one that we have.
+
+        alias: on another port, the server is known by the name that it has here now.
+        """
         now = self._connection
         name = getattr(now, "ansible_name", None) or now._load_name
         fresh = connection_loader.get(name, self._play_context, new_stdin=None)
@@ -124,7 +127,7 @@ class ActionModule(ActionBase):
             # ssh takes the first value that it meets.
             own = "-o ControlMaster=no -o ControlPath=none "
             if port and port != int(now.get_option("port") or 22):
-                own += f"{self.host_key_alias(now)} "
+                own += f"{self.host_key_alias(now)} " if alias else ""
                 fresh._options["port"] = port
             fresh._options["ssh_args"] = own + (now.get_option("ssh_args") or "")
             fresh._options["reconnection_retries"] = 0
@@ -132,10 +135,11 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def host_key_alias(connection) -> str:
-        """So that the server is known by the same host key on another port."""
+        """So that the server is known by the same host key on another port, and nobody is asked. On 22 it has no alias:
+        what is known by a name alone is known on every port."""
         given = " ".join(str(connection.get_option(f"ssh_{each}args") or "") for each in ("", "common_", "extra_"))
         port, host = connection.get_option("port"), connection.get_option("host")
-        return "" if "HostKeyAlias" in given or port in (None, 22, "22") else f"-o HostKeyAlias=[{host}]:{port}"
+        return "" if "HostKeyAlias" in given or port in (None, 22, "22") else f"-o HostKeyAlias=[{host}]:{port} -o StrictHostKeyChecking=yes"
 
     def command(self, command: str, sudo: bool = True, connection=None) -> str:
         """What it says, over the connection that we have or another one. Raises Shut."""
@@ -164,13 +168,16 @@ class ActionModule(ActionBase):
 
     def confirm(self, port: int):
         """Come in anew, become root, and say that the settings stay: all in one command."""
-        deadline = time.monotonic() + SETTLING
+        deadline, alias = time.monotonic() + SETTLING, True
         while True:
             try:
-                if not self.outcome("keep", self.fresh(port)).get("kept"):
-                    raise Shut(f"we came in too late: the old settings returned before")
+                if not self.outcome("keep", self.fresh(port, alias)).get("kept"):
+                    raise Shut("we came in too late: the old settings returned before")
                 return
             except Shut as shut:
+                if alias and "Host key verification failed" in str(shut):
+                    alias = False
+                    continue
                 # sshd closes its door for a moment while it reads its settings again.
                 if "refused" not in str(shut) or time.monotonic() > deadline:
                     raise
