@@ -57,6 +57,10 @@ SIGNS = {
 }
 
 
+def kind_of(plugin) -> str:
+    return plugin.ansible_name.rpartition(".")[2]
+
+
 class Shut(Exception):
     """We don't get in, with what ssh or sudo said."""
 
@@ -83,7 +87,12 @@ class ActionModule(ActionBase):
         try:
             self.confirm(port)
         except Shut as shut:
-            return {**result, "changed": False, "failed": True, "msg": self.returned(str(shut), result["paths"], port, begun, task_vars)}
+            return {
+                **result,
+                "changed": False,
+                "failed": True,
+                "msg": self.returned(str(shut), result["paths"], port, begun, task_vars),
+            }
         return {**result, **self.notice(result["paths"], port, task_vars)}
 
     # What shall be
@@ -92,7 +101,11 @@ class ActionModule(ActionBase):
         """What the module is told about a file."""
         if unknown := how.keys() - KEYS:
             raise AnsibleError(f"{path} has no key {', '.join(sorted(unknown))}; known are {', '.join(sorted(KEYS))}")
-        file = {"path": path, "content": how.get("content", ""), **{key: how.get(key, DEFAULTS[key]) for key in DEFAULTS}}
+        file = {
+            "path": path,
+            "content": how.get("content", ""),
+            **{key: how.get(key, DEFAULTS[key]) for key in DEFAULTS},
+        }
         if file["state"] == "present" and "content" not in how:
             templates = self._shared_loader_obj.action_loader.get(
                 "render",
@@ -114,16 +127,15 @@ class ActionModule(ActionBase):
         alias: on another port, the server is known by the name that it has here now.
         """
         now = self._connection
-        name = getattr(now, "ansible_name", None) or now._load_name
-        fresh = connection_loader.get(name, self._play_context, new_stdin=None)
+        fresh = connection_loader.get(now.ansible_name, self._play_context, new_stdin=None)
         fresh._options, fresh._shell = {**now._options}, now._shell
         if now.become:
             become = become_loader.get(now.become.ansible_name)
             become._options = {**now.become._options}
-            if become._load_name == "sudo":  # as somebody whose password sudo has forgotten
+            if kind_of(become) == "sudo":  # as somebody whose password sudo has forgotten
                 become._options["become_flags"] = f"-k {become._options.get('become_flags') or ''}"
             fresh.set_become_plugin(become)
-        if now._load_name == "ssh":
+        if kind_of(now) == "ssh":
             # ssh takes the first value that it meets.
             own = "-o ControlMaster=no -o ControlPath=none "
             if port and port != int(now.get_option("port") or 22):
@@ -139,7 +151,11 @@ class ActionModule(ActionBase):
         what is known by a name alone is known on every port."""
         given = " ".join(str(connection.get_option(f"ssh_{each}args") or "") for each in ("", "common_", "extra_"))
         port, host = connection.get_option("port"), connection.get_option("host")
-        return "" if "HostKeyAlias" in given or port in (None, 22, "22") else f"-o HostKeyAlias=[{host}]:{port} -o StrictHostKeyChecking=yes"
+        return (
+            ""
+            if "HostKeyAlias" in given or port in (None, 22, "22")
+            else f"-o HostKeyAlias=[{host}]:{port} -o StrictHostKeyChecking=yes"
+        )
 
     def command(self, command: str, sudo: bool = True, connection=None) -> str:
         """What it says, over the connection that we have or another one. Raises Shut."""
@@ -206,20 +222,22 @@ class ActionModule(ActionBase):
     def take_back(self) -> list:
         """Over the connection that we have, else by the timer. Returns what went wrong on the server."""
         for attempt in (lambda: self.outcome("back"), lambda: self.command(f"touch {DOOR}", sudo=False)):
-            # If sudo is what broke, whoever is logged in may wish for the old settings; if all fails, the timer brings them.
+            # If sudo is what broke, whoever is logged in may wish for the old settings.
             with contextlib.suppress(Shut, AnsibleConnectionFailure):
                 result = attempt()
                 return list(result.get("problems", [])) if isinstance(result, dict) else []
         return []
 
     def reasons(self, shut: str, paths: list, port: int, task_vars: dict) -> list:
-        user = self._connection.get_option("remote_user") if self._connection._load_name == "ssh" else ""
+        user = self._connection.get_option("remote_user") if kind_of(self._connection) == "ssh" else ""
         host = task_vars.get("ansible_host", task_vars["inventory_hostname"])
         at = port or task_vars.get("ansible_port", 22)
         meaning, places = next((why for sign, why in SIGNS.items() if sign in shut), ("we don't get in any more", []))
         changed = [path for path in paths if path.startswith(tuple(places))] or paths
         files = self._task.args["files"]
-        names = [name for path in changed for name in (files.get(path) or {"variables": ["os_admins"]}).get("variables", [])]
+        names = [
+            name for path in changed for name in (files.get(path) or {"variables": ["os_admins"]}).get("variables", [])
+        ]
         lines = [
             f"The new settings would lock us out: {meaning}.",
             f"Tried: a new SSH connection as {user or 'the present user'} to {host}, port {at}, and sudo on it.",
@@ -229,7 +247,9 @@ class ActionModule(ActionBase):
         ]
         values = {name: self._templar.template(task_vars.get(name)) for name in dict.fromkeys(names)}
         told = {name: value for name, value in values.items() if value} or values
-        return lines + [f"  {name}: {str(value).strip()} ({self.place(name, task_vars)})" for name, value in told.items()]
+        return lines + [
+            f"  {name}: {str(value).strip()} ({self.place(name, task_vars)})" for name, value in told.items()
+        ]
 
     @staticmethod
     def place(name: str, task_vars: dict) -> str:
@@ -242,9 +262,9 @@ class ActionModule(ActionBase):
         said = []
         now = int(task_vars.get("ansible_port", 22))
         if port and port != now:
+            place = self.place("ansible_port", task_vars)
             said.append(
-                f"SSH answers on port {port} too. Set ansible_port: {port} ({self.place('ansible_port', task_vars)}) and run "
-                f"again: then port {now} closes."
+                f"SSH answers on port {port} too. Set ansible_port: {port} ({place}) and run again: then {now} closes."
             )
         result = {"warnings": list(said)} if said else {}
         if any(path.endswith("/.ssh/authorized_keys") for path in paths):

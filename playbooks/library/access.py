@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: access
 short_description: Put the settings that decide who gets in on trial
 description:
-  - All candidates are validated before the first one replaces what was there. What was there is kept, and returns by itself
-    within a minute, or at a reboot, unless the action gets in by a new connection and says so.
+  - All candidates are validated before the first one replaces what was there. What was there is kept, and returns by
+    itself within a minute, or at a reboot, unless the action gets in by a new connection and says so.
 options:
   files:
     description: The files, as the action of the same name describes them.
@@ -21,7 +21,7 @@ options:
       state: {description: Whether it is there., type: str, choices: [present, absent], required: true}
       mode: {description: "Its mode, say 0644.", type: str, required: true}
       validate: {description: "Command that tries the candidate, %s, or all of `within`.", type: str, required: true}
-      within: {description: Folder that the command reads; the candidates lie in a copy of it., type: str, required: true}
+      within: {description: Folder that the command reads: a copy with the candidates., type: str, required: true}
   admins: {description: "Who gets in with which keys: name, keys.", type: list, elements: dict, required: true}
   services: {description: What has to run., type: list, elements: str, required: true}
   rsa_bits: {description: The least that the RSA host key has., type: int, required: true}
@@ -52,7 +52,17 @@ SSH = Path("/etc/ssh")
 # What sshd -T says in other words than the settings do.
 SAME = {"without-password": "prohibit-password", "true": "yes", "false": "no"}
 # Each line of these adds to the others; the rest is decided by the first line.
-ADDING = {"acceptenv", "allowgroups", "allowusers", "denygroups", "denyusers", "hostkey", "listenaddress", "port", "setenv"}
+ADDING = {
+    "acceptenv",
+    "allowgroups",
+    "allowusers",
+    "denygroups",
+    "denyusers",
+    "hostkey",
+    "listenaddress",
+    "port",
+    "setenv",
+}
 
 
 # What shall be
@@ -182,12 +192,15 @@ def overridden(content, effective):
         if not name or name.startswith("#") or name not in found or (name in seen and name not in ADDING):
             continue
         seen.add(name)
-        if name not in ADDING and " " not in value and not re.match(r"[+^-]|\d+[smhdw]", value):
-            if SAME.get(value, value) not in found[name]:
-                said.append(f"{line.strip()} (sshd goes by {found[name][0]})")
+        # What sshd -T writes in other words than we (lists, times) is not compared.
+        comparable = name not in ADDING and " " not in value and not re.match(r"[+^-]|\d+[smhdw]", value)
+        if comparable and SAME.get(value, value) not in found[name]:
+            said.append(f"{line.strip()} (sshd goes by {found[name][0]})")
     if not said:
         return ""
-    return "sshd would not go by " + "; ".join(said) + ": look for these words in /etc/ssh/sshd_config, before its Include"
+    return (
+        "sshd would not go by " + "; ".join(said) + ": look for these words in /etc/ssh/sshd_config, before its Include"
+    )
 
 
 # Doing it
@@ -253,7 +266,9 @@ def work(module, trial):
 
 
 def has_unit(name):
-    return any(Path(folder, f"{name}.service").exists() for folder in ("/usr/lib/systemd/system", "/etc/systemd/system"))
+    return any(
+        Path(folder, f"{name}.service").exists() for folder in ("/usr/lib/systemd/system", "/etc/systemd/system")
+    )
 
 
 def validate(files, changes, checking):

@@ -129,7 +129,8 @@ def run(*command: str, check: bool = True) -> str:
 
 
 def is_active(unit: str) -> bool:
-    return run("systemctl", "is-active", unit, check=False).strip() == "active"
+    """Also while it reads its settings again."""
+    return run("systemctl", "is-active", unit, check=False).strip() in {"active", "reloading", "activating"}
 
 
 def listening() -> list[str]:
@@ -163,7 +164,7 @@ def tell_ssh(moved: bool, socket: bool):
 
 
 class Trial:
-    """The one trial that there can be on a server. What is kept lies in `pending`: its files by number, and a manifest."""
+    """The one trial that there can be on a server. `pending` holds what is kept: files by number, and a manifest."""
 
     def __init__(self):
         self.pending, self.last = HOME / "trial", HOME / "last.json"
@@ -220,13 +221,18 @@ class Trial:
     @staticmethod
     def keep_file(path: Path, kept: Path) -> dict:
         if path.is_symlink():
-            return {"path": str(path), "link": os.readlink(path)}
+            return {"path": str(path), "link": str(path.readlink())}
         if not path.exists():
             return {"path": str(path)}
         shutil.copyfile(path, kept)
         kept.chmod(0o600)
         found = path.stat()
-        return {"path": str(path), "kept": kept.name, "mode": found.st_mode & 0o7777, "owner": [found.st_uid, found.st_gid]}
+        return {
+            "path": str(path),
+            "kept": kept.name,
+            "mode": found.st_mode & 0o7777,
+            "owner": [found.st_uid, found.st_gid],
+        }
 
     def arm(self):
         shutil.rmtree(DOOR, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Where in an inventory something is set, for messages. The playbooks' plugins use it too, without Ansible's own words."""
+"""Where in an inventory something is set, for messages: those of the playbooks' plugins, too."""
 
 from __future__ import annotations
 
