@@ -283,8 +283,8 @@ def validate(files, changes, checking):
 def install(trial, token, changes, idle):
     services = {change.service for change in changes if change.service} | idle
     before = listening()
-    trial.begin(token, changes, services, inspect.getsource(sanso_trial))
     try:
+        trial.begin(token, changes, services, inspect.getsource(sanso_trial))
         for change in changes:
             change.make()
         tell(services, moved=listening() != before)
@@ -292,7 +292,8 @@ def install(trial, token, changes, idle):
             raise Failed("no SSH server would be left running")
     except (Failed, OSError) as error:
         result = trial.back()
-        left = f"; but: {'; '.join(result['problems'])}" if result["problems"] else ""
+        problems = result.get("problems")  # nothing was begun: nothing to put back
+        left = f"; but: {'; '.join(problems)}" if problems else ""
         raise Failed(f"{error}\nThe old settings were put back{left}.") from error
 
 

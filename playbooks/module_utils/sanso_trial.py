@@ -352,7 +352,7 @@ def main(words: list[str]) -> int:
     if words[:1] == ["keep"] and len(words) == 2:
         result = trial.keep(words[1])
     elif words[:1] == ["back"] and len(words) <= 2:
-        with trial.lock():
+        with trial.lock(seconds=10):
             result = trial.back(*words[1:])
     else:
         print(__doc__, file=sys.stderr)
