@@ -173,7 +173,8 @@ class Server:
     @property
     def open_ports(self) -> set[int]:
         """The TCP ports that the firewall lets everyone reach."""
-        return {self.way.port, *self.settings["os_firewall_tcp_ports"]}
+        ssh = {self.way.port, self.settings["os_ssh_port"]} - {0}
+        return ssh | set(self.settings["os_firewall_tcp_ports"])
 
     @cached_property
     def host(self) -> testinfra.host.Host:

@@ -32,6 +32,10 @@ def test_git_source_needs_no_folder(problems):
     assert problems(apps=[APP | {"source": "https://git.example.org/shop.git"}]) == []
 
 
+def test_firewall_rules_may_use_sets_and_comments(problems):
+    assert problems(os_firewall_extra_rules="tcp dport { 25, 465 } accept # }\n\n# {") == []
+
+
 def with_app(**changes):
     return {"apps": [APP | changes]}
 
@@ -82,6 +86,13 @@ def without(key):
         ({"trace_user": "x"}, "app_trace_group: it must be what trace_user says, x"),
         ({"mysql_trace_user": "x"}, "mysql_trace_user: it must be what trace_user says"),
         ({"nginx_trace_ratio": 101}, "nginx_trace_ratio: it is a percentage"),
+        ({"os_ssh_port": 443}, "os_ssh_port: 443 is nginx's"),
+        ({"os_ssh_port": 70000}, "os_ssh_port: it is a port"),
+        ({"os_firewall_extra_rules": "accept\n} chain x {"}, "line 2 leaves the input chain: } chain x {"),
+        ({"os_firewall_extra_rules": "tcp dport { 22"}, "line 1 leaves the input chain"),
+        ({"os_ban_ignored": ["office"]}, "os_ban_ignored: office is no address"),
+        ({"os_ban_after": -1}, "os_ban_after: it is a number of failures"),
+        ({"os_ban_minutes": 0}, "os_ban_minutes: it is a number of minutes"),
         ({"app_mysql_group": "x"}, "app_mysql_group: it and mysql_socket_group must be the same group"),
     ],
 )
