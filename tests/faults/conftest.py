@@ -50,12 +50,12 @@ def whole(ready):
     assert ready().status == 200
 
 
-@pytest.fixture
-def play(pytestconfig, tmp_path):
+@pytest.fixture(scope="session")
+def play(pytestconfig, tmp_path_factory):
     """play("web", **variables) runs a layer's playbook with these on top of the inventory, and returns the process."""
 
     def play(layer, **variables):
-        extra = tmp_path / "variables.json"
+        extra = tmp_path_factory.mktemp("play") / "variables.json"
         extra.write_text(json.dumps(variables))
         inventory = pytestconfig.getoption("--inventory").resolve()
         command = ["ansible-playbook", "-i", inventory, f"playbooks/{layer}.yml", "-e", f"@{extra}"]
