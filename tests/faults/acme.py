@@ -1,4 +1,4 @@
-"""A real ACME CA on this computer: Pebble, which Let's Encrypt tests with, and its name server, which resolves as it is told.
+"""A real ACME CA on this computer: Pebble, which Let's Encrypt tests with, and its name server, which answers as told.
 
 It proves names as the public CA does: over port 80 of the machine, or by DNS records. Nothing of it is kept.
 """

@@ -1,4 +1,4 @@
-"""Certificates from a real ACME CA: whatever goes wrong with an order, the certificate that serves stays, and it is said why."""
+"""Certificates from a real ACME CA: when an order goes wrong, the one that serves stays, and the reason is said."""
 
 import contextlib
 import ipaddress
@@ -121,10 +121,8 @@ def changed(run, path, command):
 def test_first_order_replaces_the_local_cas_certificate_in_the_same_run(first, ca, served, run, server):
     done, nginx = first
     assert done.returncode == 0, done.stdout
-    assert ca.signed(served())
-    assert {
-        ca.signed(x509.load_der_x509_certificate(handshake(server, site.name).certificate)) for site in server.sites
-    } == {True}
+    found = {site.name: handshake(server, site.name).certificate for site in server.sites}
+    assert [name for name, der in found.items() if not ca.signed(x509.load_der_x509_certificate(der))] == []
     assert run("systemctl show --property=MainPID --value nginx.service") == nginx  # reloaded, not restarted
 
 
@@ -147,8 +145,8 @@ def test_renewed_certificate_serves_after_a_reload(first, due, renew, served, ru
     before, nginx = served(), run("systemctl show --property=MainPID --value nginx.service")
     succeeded, said = renew()
     assert succeeded, said
+    assert served() != before
     assert ca.signed(served())
-    assert served().serial_number != before.serial_number
     assert run("systemctl show --property=MainPID --value nginx.service") == nginx
 
 
@@ -177,7 +175,7 @@ def test_certificate_that_nginx_refuses_is_taken_back_and_served_when_it_can_be(
     assert served() == before
     run(f"sed -i '/^renew_before_expiry/d' /etc/letsencrypt/renewal/sanso-{app.name}.conf")
     assert renew()[0]
-    assert served().serial_number != before.serial_number
+    assert served() != before
 
 
 def test_order_that_the_ca_refuses_fails_the_run_with_its_reason(first, stays, missing, build, ca, app):
@@ -191,9 +189,8 @@ def test_order_that_the_ca_refuses_fails_the_run_with_its_reason(first, stays, m
 def test_blocked_way_of_the_proof_is_said_before_the_ca_is_asked(first, stays, build, run, ca, app):
     """Whoever comes from outside finds another server under port 80: the one of port 443."""
     before = ca.orders
-    run(
-        "nft 'table inet sanso_faults { chain p { type nat hook prerouting priority -100; tcp dport 80 redirect to :443; }; }'"
-    )
+    chain = "type nat hook prerouting priority dstnat; tcp dport 80 redirect to :443;"
+    run(f"nft 'table inet sanso_faults {{ chain prerouting {{ {chain} }}; }}'")
     try:
         done = build()
     finally:
@@ -217,8 +214,8 @@ def test_dns_hook_proves_the_names_without_http(first, build, ca, served, tmp_pa
     hook.write_text(HOOK.replace("URL", ca.names))
     done = build(acme_dns_hook=str(hook))
     assert done.returncode == 0, done.stdout
+    assert served() != before
     assert ca.signed(served())
-    assert served().serial_number != before.serial_number
     assert ca.visits == visits
     assert run("stat --format=%U-%a /etc/sanso/acme-dns-hook") == "root-700"
     assert SECRET not in done.stdout

@@ -120,7 +120,7 @@ def test_certificate_ends_not_before_it_must_have_been_renewed(server, site):
 
 
 def alarm(certificate: x509.Certificate) -> timedelta:
-    """What must be left. Everybody renews when a third is left: where not even a quarter is, nobody does it any more."""
+    """What must be left. A renewal is due with a third left: where not even a quarter is, nobody renews it any more."""
     return min(ALARM, (certificate.not_valid_after_utc - certificate.not_valid_before_utc) / 4)
 
 

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: challenge_path
 short_description: See whether a CA would find a proof under each name
 description:
-  - Resolves each name here, asks each of its addresses for the path, and compares what comes back. Redirects are followed.
+  - Resolves each name here, asks each of its addresses for the path, and compares what comes back, redirects included.
   - An address of a kind that this computer has no route to (IPv6, mostly) is passed over.
 options:
   names: {description: Host names., type: list, elements: str, required: true}
@@ -78,15 +78,15 @@ def problem(name, path, content, server):
                 continue
             said = getattr(error, "strerror", None) or str(error) or type(error).__name__
             return (
-                f"{where}, where port 80 gave no answer ({said}). Next: if that is this server, let port 80 through the firewalls in front "
-                f"of it; if not, let the name's DNS record lead to {server}"
+                f"{where}, where port 80 gave no answer ({said}). Next: if that is this server, let port 80 through "
+                f"the firewalls in front of it; if not, let the name's DNS record lead to {server}"
             )
         judged += 1
         if status != 200 or body.strip() != content.encode():
             software = f" by {software.strip()}" if software else ""
             return (
-                f"{where}, which answered {status}{software} instead of the proof. Next: let the name's DNS record lead to {server}, or "
-                "take what stands in front of it away from /.well-known/acme-challenge/"
+                f"{where}, which answered {status}{software} instead of the proof. Next: let the name's DNS record "
+                f"lead to {server}, or take what stands in front of it away from /.well-known/acme-challenge/"
             )
     return "" if judged else f"this computer has no route to {', '.join(found)}. Next: acme_try_from_controller: false"
 

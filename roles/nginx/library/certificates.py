@@ -22,7 +22,7 @@ options:
       name: {description: Its file's name., type: str, required: true}
       names: {description: Host names that it must be good for., type: list, elements: str, required: true}
       only_if_missing: {description: Keep any that is there., type: bool, default: false}
-      pem: {description: "Certificate, chain and key. Empty: it would be made, were this no check.", type: str, required: true}
+      pem: {description: "Certificate, chain, key. Empty in a check, which makes none.", type: str, required: true}
 """
 
 RETURN = r"""
@@ -52,7 +52,7 @@ def covers(pattern, name):
 
 
 def problem(openssl, pem, names, is_new):
-    """Why nginx should not serve that; empty if it may. openssl(*words) returns (exit code, text), with the PEM as input."""
+    """Why nginx should not serve that; empty if it may. openssl(*words) reads it, and returns (exit code, text)."""
     code, public = openssl("x509", "-noout", "-pubkey")
     if code:
         return "there is no certificate in it"

@@ -20,7 +20,7 @@ requirements: [cryptography]
 """
 
 RETURN = r"""
-paths: {description: "Name to the PEM file with certificate, CA and key, of each one that is there.", type: dict, returned: always}
+paths: {description: "Name to PEM file (certificate, CA, key) of each one that is there.", type: dict, returned: always}
 """
 
 import datetime
