@@ -72,7 +72,7 @@ class Inventory:
 
 def ca_of(variables: dict) -> Path | None:
     """The file of the CA that a host's variables name: a private one that is asked by ACME, or the local one."""
-    private = variables.get("acme_ca_certificate") if variables.get("nginx_certificates") == "acme" else ""
+    private = variables.get("acme_ca_certificate", "") if variables.get("nginx_certificates") == "acme" else ""
     path = Path(private or f"{variables.get('nginx_local_ca_directory', CA_DIRECTORY)}/ca.crt").expanduser()
     return path if path.exists() else None
 
