@@ -101,7 +101,7 @@ def due(run, app):
 @pytest.fixture
 def missing(run, app):
     """certbot has no certificate any more, so that the next run orders one."""
-    run("certbot delete --non-interactive --cert-name %s", f"sanso-{app.name}")
+    run("certbot delete --non-interactive --cert-name %s || true", f"sanso-{app.name}")
 
 
 @contextlib.contextmanager
@@ -134,11 +134,14 @@ def test_second_run_changes_nothing_and_asks_the_ca_nothing(first, build, ca):
 
 
 def test_timer_orders_nothing_before_the_time_has_come(first, renew, run, ca):
-    workers, before = run("pgrep --parent $(systemctl show --property=MainPID --value nginx.service)"), ca.orders
+    def workers():
+        return set(run("pgrep --parent $(systemctl show --property=MainPID --value nginx.service)").split())
+
+    orders, before = ca.orders, workers()
     succeeded, said = renew()
     assert succeeded, said
-    assert ca.orders == before
-    assert run("pgrep --parent $(systemctl show --property=MainPID --value nginx.service)") == workers
+    assert ca.orders == orders
+    assert workers() <= before  # a reload makes new ones
 
 
 def test_renewed_certificate_serves_after_a_reload(first, due, renew, served, run, ca):
@@ -186,7 +189,7 @@ def test_order_that_the_ca_refuses_fails_the_run_with_its_reason(first, stays, m
     assert "nginx keeps its certificate" in done.stdout
 
 
-def test_blocked_way_of_the_proof_is_said_before_the_ca_is_asked(first, stays, build, run, ca, app):
+def test_blocked_way_of_the_proof_is_said_before_the_ca_is_asked(first, stays, missing, build, run, ca):
     """Whoever comes from outside finds another server under port 80: the one of port 443."""
     before = ca.orders
     chain = "type nat hook prerouting priority dstnat; tcp dport 80 redirect to :443;"
