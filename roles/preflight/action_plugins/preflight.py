@@ -164,6 +164,37 @@ def of_access(value):
         yield "os_ban_minutes", "it is a number of minutes, 1 at least"
 
 
+def of_certificates(apps, value):
+    """Rules for who makes an app's certificate, as (variable, sentence)."""
+    of_acme = []
+    for app in apps:
+        name, source = app["name"], app.get("certificate")
+        if source in (None, "local", "acme"):
+            if app.get("certificate_key"):
+                yield "apps", f"{name}: certificate_key goes with a certificate that is a file"
+            if (source or (not value["nginx_tls_certificate"] and value["nginx_certificates"])) == "acme":
+                of_acme.append(app)
+        elif not app.get("certificate_key"):
+            yield "apps", f"{name}: certificate is a file (neither local nor acme), so it needs a certificate_key"
+        else:
+            for file in (source, app["certificate_key"]):
+                if not Path(file).expanduser().is_file():
+                    yield "apps", f"{name}: there is no file {file} on this computer"
+    if not of_acme:
+        return
+    if not value["acme_agree_tos"]:
+        yield (
+            "acme_agree_tos",
+            f"it must be true: read the terms of the CA, {value['acme_directory']}, and agree to them",
+        )
+    if not value["acme_directory"].startswith("https://"):
+        yield "acme_directory", "it is the https:// URL of the CA's directory"
+    for app in of_acme:
+        for host in app["server_names"]:
+            if host.startswith("*.") and not value["acme_dns_hook"]:
+                yield "acme_dns_hook", f"{app['name']}: a CA proves {host} by DNS only, so it needs your hook"
+
+
 def of_everything(variables, specs, groups, root):
     """Every problem as (variable, sentence). `root`: the folder that relative sources count from."""
     problems = [
@@ -196,9 +227,12 @@ def of_everything(variables, specs, groups, root):
     certificate, key = value["nginx_tls_certificate"], value["nginx_tls_key"]
     if bool(certificate) != bool(key):
         problems.append(("nginx_tls_certificate", "it and nginx_tls_key go together: set both or neither"))
-    for name in ("nginx_tls_certificate", "nginx_tls_key"):
+    if certificate and value["nginx_certificates"] != "local":
+        problems.append(("nginx_certificates", "nginx_tls_certificate is for all apps, so nobody else makes one"))
+    for name in ("nginx_tls_certificate", "nginx_tls_key", "acme_ca_certificate", "acme_dns_hook"):
         if value[name] and not Path(value[name]).expanduser().is_file():
             problems.append((name, f"there is no file {value[name]} on this computer"))
+    problems += of_certificates(apps, value)
     if int(value["app_harakiri"]) >= int(value["nginx_upstream_timeout"]):
         problems.append(("app_harakiri", "it must be less than nginx_upstream_timeout, or nginx gives up first"))
     if value["app_mysql_group"] != value["mysql_socket_group"]:
