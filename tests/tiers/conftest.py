@@ -101,7 +101,7 @@ def trace(server):
     def trace(app, path="/", **words):
         call = Call(f"https://{app.host_name}{path}", server.address, **words)
         try:
-            return follow(server.way, call, ca=server.ca, app=asdict(app), evidence=opened())
+            return follow(server.way, call, ca=server.voucher(app), app=asdict(app), evidence=opened())
         except CouldNotTrace as error:
             raise CouldNotCheck(f"could not check: {error.sentence}; {error.next_step}") from error
 

@@ -34,6 +34,7 @@ class App:
     headers: dict[str, str]
     gzip: bool
     extra_unit: str
+    certificate: str  # local, acme, or a file of one's own
 
     @property
     def service(self) -> str:
@@ -107,6 +108,7 @@ class Server:
         # Literals, so that they can be read without Ansible, as all defaults are.
         defaults = yaml.safe_load((ROLES / "app/vars/main.yml").read_text())["__app_defaults"]
         defaults["body_max"] = self.settings["nginx_client_max_body_size"]
+        defaults["certificate"] = self.settings["nginx_tls_certificate"] or self.settings["nginx_certificates"]
         known = {field.name for field in fields(App)}
         descriptions = [{**defaults, **app} for app in self.settings["apps"]]
         return [App(**{name: app[name] for name in known}) for app in descriptions]
@@ -173,7 +175,8 @@ class Server:
     @property
     def open_ports(self) -> set[int]:
         """The TCP ports that the firewall lets everyone reach."""
-        return {self.way.port, *self.settings["os_firewall_tcp_ports"]}
+        ssh = {self.way.port, self.settings["os_ssh_port"]} - {0}
+        return ssh | set(self.settings["os_firewall_tcp_ports"])
 
     @cached_property
     def host(self) -> testinfra.host.Host:
@@ -195,6 +198,13 @@ class Server:
         """The CA that vouches for its certificate, beside those that this computer trusts."""
         path = Path(self.settings["nginx_local_ca_directory"]).expanduser() / "ca.crt"
         return None if self.settings["nginx_tls_certificate"] or not path.exists() else path
+
+    def voucher(self, app: App) -> Path | None:
+        """The CA's file that a browser must know for an app's certificate. None: those that this computer trusts."""
+        if app.certificate == "local":
+            return self.ca
+        private = self.settings["acme_ca_certificate"] if app.certificate == "acme" else ""
+        return Path(private).expanduser() if private else None
 
     @cached_property
     def obstacle(self) -> str:

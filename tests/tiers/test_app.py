@@ -132,7 +132,7 @@ def test_settings_are_closed_to(host, app, user):
 @pytest.mark.parametrize(
     "path",
     [
-        "/etc/nginx/server.pem",
+        "/etc/nginx/tls/{app.name}.pem",
         "/etc/shadow",
         "/etc/ssh/ssh_host_ed25519_key",
         "/var/lib/mysql/mysql.ibd",
@@ -141,6 +141,7 @@ def test_settings_are_closed_to(host, app, user):
 )
 def test_app_can_not_read(host, app, found, path):
     """As its unit's user, in its unit's groups."""
+    path = path.format(app=app)
     if not host.file(path).exists:
         pytest.skip("it isn't on this host")
     groups = found[0].status["Groups"].split()
