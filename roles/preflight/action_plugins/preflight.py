@@ -50,6 +50,10 @@ TAKEN = {
     *("mysql", "nginx", "uwsgi"),  # the tiers' own
     *("information_schema", "performance_schema", "test"),  # schemas
 }
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# As nginx's own are written, so that one is replaced and not sent twice.
+HEADER_NAME = re.compile(r"[A-Z][a-z0-9]*(-[A-Z][a-z0-9]*)*")
+ACCOUNT = re.compile(r"[^@\s]+@[^@\s]+")
 # A path with a host in front, or a URL: what git understands and isn't a folder here.
 GIT_URL = re.compile(r"(https?|ssh|git|file)://|[^/]+@[^/]+:")
 
@@ -96,6 +100,15 @@ def mistyped(variables, options):
         yield next(named, "inventory"), message
 
 
+def of_headers(headers):
+    """Rules for names and values that nginx will quote."""
+    for name, value in headers.items():
+        if not HEADER_NAME.fullmatch(str(name)):
+            yield f"{name!r} is no header, which is written like Content-Security-Policy"
+        elif not isinstance(value, str) or re.search(r'["\\\r\n]', value):
+            yield f"{name} is one line of text without double quotes and backslashes, not {value!r}"
+
+
 def of_apps(apps):
     """Rules for app descriptions that types can't say."""
     for key, what in (("name", "two apps have the name"), ("server_names", "two apps are served under")):
@@ -116,6 +129,14 @@ def of_apps(apps):
         for prefix, folder in app.get("static", {}).items():
             if not prefix.startswith("/") or ".." in Path(folder).parts or Path(folder).is_absolute():
                 yield f"{name}: static maps a URL prefix to a folder inside the source, not {prefix!r} to {folder!r}"
+        environment, secrets = app.get("environment", {}), app.get("secrets", {})
+        for variable in sorted({*environment, *secrets}):
+            if not VARIABLE.fullmatch(variable):
+                yield f"{name}: {variable!r} is no name of an environment variable"
+        for variable in sorted(environment.keys() & secrets.keys()):
+            yield f"{name}: {variable} is in environment and in secrets; one of them would be in vain"
+        for problem in of_headers(app.get("headers", {})):
+            yield f"{name}: {problem}"
         if not str(app.get("health_path", "/")).startswith("/"):
             yield f"{name}: health_path begins with /"
 
@@ -143,6 +164,37 @@ def of_access(value):
         yield "os_ban_minutes", "it is a number of minutes, 1 at least"
 
 
+def of_certificates(apps, value):
+    """Rules for who makes an app's certificate, as (variable, sentence)."""
+    of_acme = []
+    for app in apps:
+        name, source = app["name"], app.get("certificate")
+        if source in (None, "local", "acme"):
+            if app.get("certificate_key"):
+                yield "apps", f"{name}: certificate_key goes with a certificate that is a file"
+            if (source or (not value["nginx_tls_certificate"] and value["nginx_certificates"])) == "acme":
+                of_acme.append(app)
+        elif not app.get("certificate_key"):
+            yield "apps", f"{name}: certificate is a file (neither local nor acme), so it needs a certificate_key"
+        else:
+            for file in (source, app["certificate_key"]):
+                if not Path(file).expanduser().is_file():
+                    yield "apps", f"{name}: there is no file {file} on this computer"
+    if not of_acme:
+        return
+    if not value["acme_agree_tos"]:
+        yield (
+            "acme_agree_tos",
+            f"it must be true: read the terms of the CA, {value['acme_directory']}, and agree to them",
+        )
+    if not value["acme_directory"].startswith("https://"):
+        yield "acme_directory", "it is the https:// URL of the CA's directory"
+    for app in of_acme:
+        for host in app["server_names"]:
+            if host.startswith("*.") and not value["acme_dns_hook"]:
+                yield "acme_dns_hook", f"{app['name']}: a CA proves {host} by DNS only, so it needs your hook"
+
+
 def of_everything(variables, specs, groups, root):
     """Every problem as (variable, sentence). `root`: the folder that relative sources count from."""
     problems = [
@@ -168,12 +220,19 @@ def of_everything(variables, specs, groups, root):
         for options in specs.values()
         for name, option in options.items()
     }
+    problems += [("nginx_headers", sentence) for sentence in of_headers(value["nginx_headers"])]
+    for account in value["mysql_extra_accounts"]:
+        if not ACCOUNT.fullmatch(account):
+            problems.append(("mysql_extra_accounts", f"{account!r} is no account, which is written name@host"))
     certificate, key = value["nginx_tls_certificate"], value["nginx_tls_key"]
     if bool(certificate) != bool(key):
         problems.append(("nginx_tls_certificate", "it and nginx_tls_key go together: set both or neither"))
-    for name in ("nginx_tls_certificate", "nginx_tls_key"):
+    if certificate and value["nginx_certificates"] != "local":
+        problems.append(("nginx_certificates", "nginx_tls_certificate is for all apps, so nobody else makes one"))
+    for name in ("nginx_tls_certificate", "nginx_tls_key", "acme_ca_certificate", "acme_dns_hook"):
         if value[name] and not Path(value[name]).expanduser().is_file():
             problems.append((name, f"there is no file {value[name]} on this computer"))
+    problems += of_certificates(apps, value)
     if int(value["app_harakiri"]) >= int(value["nginx_upstream_timeout"]):
         problems.append(("app_harakiri", "it must be less than nginx_upstream_timeout, or nginx gives up first"))
     if value["app_mysql_group"] != value["mysql_socket_group"]:
@@ -185,6 +244,12 @@ def of_everything(variables, specs, groups, root):
         problems.append(("nginx_trace_ratio", "it is a percentage, 0 to 100"))
     problems += of_access(value)
     return problems
+
+
+def explained(name, error):
+    """Why a variable can't be read, and for Ansible Vault how it could."""
+    hint = "\nVault's password comes with --ask-vault-pass, or from the file that ANSIBLE_VAULT_PASSWORD_FILE names."
+    return f"{name}: {error}{hint if 'vault' in str(error).lower() else ''}"
 
 
 class ActionModule(ActionBase):
@@ -201,7 +266,7 @@ class ActionModule(ActionBase):
                 try:
                     variables[name] = self._templar.template(task_vars[name])
                 except AnsibleError as error:
-                    raise AnsibleError(f"{name}: {error}") from error
+                    raise AnsibleError(explained(name, error)) from None
         inventory = Path(task_vars.get("inventory_file") or task_vars.get("inventory_dir") or ".")
         folder = inventory.parent if inventory.is_file() else inventory
         problems = of_everything(variables, specs, task_vars["groups"], Path(task_vars["playbook_dir"]).parent)

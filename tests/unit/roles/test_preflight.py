@@ -4,6 +4,7 @@ import pytest
 
 ROLE = "roles/preflight/action_plugins/preflight.py"
 GROUPS = {"web": ["a"], "app": ["a"], "db": ["a"]}
+ACME = {"nginx_certificates": "acme", "acme_agree_tos": True}
 APP = {"name": "shop", "source": "shop", "wsgi": "shop:app", "server_names": ["shop.test"]}
 
 
@@ -25,7 +26,7 @@ def problems(preflight, tmp_path):
 
 
 def test_good_inventory_has_no_problem(problems):
-    assert problems(nginx_tls_protocols=["TLSv1.3"], os_admins=[{"name": "ada", "keys": ["ssh-ed25519 AAAA"]}]) == []
+    assert problems(nginx_tls_profile="modern", os_admins=[{"name": "ada", "keys": ["ssh-ed25519 AAAA"]}]) == []
 
 
 def test_git_source_needs_no_folder(problems):
@@ -34,6 +35,13 @@ def test_git_source_needs_no_folder(problems):
 
 def test_firewall_rules_may_use_sets_and_comments(problems):
     assert problems(os_firewall_extra_rules="tcp dport { 25, 465 } accept # }\n\n# {") == []
+
+
+def test_certificates_of_all_kinds_stand_side_by_side(problems):
+    own = {"certificate": __file__, "certificate_key": __file__}
+    apps = [APP | {"name": f"shop{number}", "server_names": [f"{number}.test"]} for number in range(3)]
+    kinds = [own, {"certificate": "local"}, {}]
+    assert problems(apps=[app | kind for app, kind in zip(apps, kinds, strict=True)], **ACME) == []
 
 
 def with_app(**changes):
@@ -48,11 +56,11 @@ def without(key):
     ("variables", "expected"),
     [
         (
-            {"nginx_tls_protocls": []},
-            "nginx_tls_protocls: no role knows this variable; did you mean nginx_tls_protocols?",
+            {"nginx_tls_profil": "modern"},
+            "nginx_tls_profil: no role knows this variable; did you mean nginx_tls_profile?",
         ),
         ({"mysql_max_connections": "many"}, "mysql_max_connections"),
-        ({"nginx_tls_protocols": ["SSLv3"]}, "TLSv1.2, TLSv1.3"),
+        ({"nginx_tls_profile": "old"}, "intermediate, modern"),
         ({"os_ssh_permit_root_login": "maybe"}, "prohibit-password"),
         ({"os_admins": [{"name": "ada"}]}, "keys"),
         ({"os_admins": [{"name": "ada", "keys": [], "key": "x"}]}, "ada has no key key; did you mean keys?"),
@@ -66,14 +74,38 @@ def without(key):
         (with_app(server_names=[]), "shop: server_names is empty"),
         (with_app(server_names=["a b"]), "'a b' in server_names is not a host name"),
         (with_app(server_names=["x; } server {"]), "is not a host name"),
+        (with_app(headers={"content-security-policy": "x"}), "shop: 'content-security-policy' is no header"),
+        (with_app(headers={"Referrer-Policy": 'a"; b'}), "shop: Referrer-Policy is one line of text"),
+        ({"nginx_headers": {"X-Frame-Options": 1}}, "nginx_headers: X-Frame-Options is one line of text"),
+        ({"mysql_extra_accounts": ["ada"]}, "mysql_extra_accounts: 'ada' is no account"),
         (with_app(static={"/s": "../../etc"}), "static maps a URL prefix"),
         (with_app(static={"/s": "/etc"}), "static maps a URL prefix"),
         (with_app(health_path="readyz"), "health_path begins with /"),
+        (with_app(secrets={"API-KEY": "x"}), "shop: 'API-KEY' is no name of an environment variable"),
+        (with_app(secrets={"A": "x"}, environment={"A": "y"}), "shop: A is in environment and in secrets"),
+        (with_app(secrets="x"), "secrets"),
         (with_app(source="nowhere"), "its source nowhere is neither a folder"),
         ({"apps": [APP, APP]}, "two apps have the name shop"),
         ({"apps": [APP, APP | {"name": "other"}]}, "two apps are served under shop.test"),
         ({"nginx_tls_certificate": "/a.pem"}, "set both or neither"),
         ({"nginx_tls_certificate": "/a.pem", "nginx_tls_key": "/b.pem"}, "there is no file /a.pem"),
+        (
+            {"nginx_tls_certificate": __file__, "nginx_tls_key": __file__, "nginx_certificates": "acme"},
+            "nginx_certificates: nginx_tls_certificate is for all apps",
+        ),
+        ({"nginx_certificates": "letsencrypt"}, "local, acme"),
+        (with_app(certificate="/a.pem"), "apps: shop: certificate is a file (neither local nor acme)"),
+        (with_app(certificate="acme", certificate_key="/a.pem"), "apps: shop: certificate_key goes with a certificate"),
+        (with_app(certificate="/a.pem", certificate_key=__file__), "apps: shop: there is no file /a.pem"),
+        ({"nginx_certificates": "acme"}, "acme_agree_tos: it must be true"),
+        (with_app(certificate="acme"), "acme_agree_tos: it must be true"),
+        ({**ACME, "acme_directory": "acme-v02.example.org"}, "acme_directory: it is the https:// URL"),
+        ({**ACME, "acme_ca_certificate": "/a.pem"}, "acme_ca_certificate: there is no file /a.pem"),
+        ({**ACME, "acme_dns_hook": "/a.sh"}, "acme_dns_hook: there is no file /a.sh"),
+        (
+            {**ACME, **with_app(server_names=["*.shop.test"])},
+            "acme_dns_hook: shop: a CA proves *.shop.test by DNS only",
+        ),
         ({"app_harakiri": 60}, "app_harakiri: it must be less than nginx_upstream_timeout"),
         ({"nginx_trace_group": "x"}, "nginx_trace_group: it must be what trace_user says, sanso-trace"),
         ({"trace_user": "x"}, "app_trace_group: it must be what trace_user says, x"),
@@ -113,3 +145,9 @@ def test_place_of_a_variable_is_its_file_and_line(preflight, tmp_path):
 
 def test_place_of_an_unset_variable_is_where_it_would_go(preflight, tmp_path):
     assert "group_vars/all/" in preflight.where_set("third", tmp_path)
+
+
+@pytest.mark.parametrize(("reason", "hints"), [("no vault secrets found", True), ("'nowhere' is undefined", False)])
+def test_variable_that_can_not_be_read_is_named_with_what_helps(preflight, reason, hints):
+    said = preflight.explained("apps", Exception(reason))
+    assert (said.startswith(f"apps: {reason}"), "--ask-vault-pass" in said) == (True, hints)
