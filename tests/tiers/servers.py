@@ -195,9 +195,9 @@ class Server:
 
     @property
     def ca(self) -> Path | None:
-        """The CA that vouches for its certificate, beside those that this computer trusts."""
+        """The file of the local CA, if there is one."""
         path = Path(self.settings["nginx_local_ca_directory"]).expanduser() / "ca.crt"
-        return None if self.settings["nginx_tls_certificate"] or not path.exists() else path
+        return path if path.exists() else None
 
     def voucher(self, app: App) -> Path | None:
         """The CA's file that a browser must know for an app's certificate. None: those that this computer trusts."""
