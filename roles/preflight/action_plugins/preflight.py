@@ -224,6 +224,11 @@ def of_everything(variables, specs, groups, root):
     for account in value["mysql_extra_accounts"]:
         if not ACCOUNT.fullmatch(account):
             problems.append(("mysql_extra_accounts", f"{account!r} is no account, which is written name@host"))
+    for pattern in value["hardening_integrity_ignored"]:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            problems.append(("hardening_integrity_ignored", f"{pattern!r} is no regular expression: {error}"))
     certificate, key = value["nginx_tls_certificate"], value["nginx_tls_key"]
     if bool(certificate) != bool(key):
         problems.append(("nginx_tls_certificate", "it and nginx_tls_key go together: set both or neither"))
@@ -237,7 +242,10 @@ def of_everything(variables, specs, groups, root):
         problems.append(("app_harakiri", "it must be less than nginx_upstream_timeout, or nginx gives up first"))
     if value["app_mysql_group"] != value["mysql_socket_group"]:
         problems.append(("app_mysql_group", "it and mysql_socket_group must be the same group"))
-    for name in ("nginx_trace_group", "app_trace_group", "mysql_trace_user"):
+    readers = ["nginx_trace_group", "app_trace_group", "mysql_trace_user"]
+    if value["hardening_profile"] == "strict":
+        readers.append("hardening_proc_group")
+    for name in readers:
         if value[name] not in ({value["trace_user"]} | ({""} if name == "mysql_trace_user" else set())):
             problems.append((name, f"it must be what trace_user says, {value['trace_user']}"))
     if not 0 <= float(value["nginx_trace_ratio"]) <= 100:

@@ -63,6 +63,12 @@ def without(key):
         ({"nginx_tls_profile": "old"}, "intermediate, modern"),
         ({"os_ssh_permit_root_login": "maybe"}, "prohibit-password"),
         ({"os_admins": [{"name": "ada"}]}, "keys"),
+        ({"hardening_profile": "paranoid"}, "default, strict"),
+        (
+            {"hardening_profile": "strict", "hardening_proc_group": "adm"},
+            "hardening_proc_group: it must be what trace_user says, sanso-trace",
+        ),
+        ({"hardening_integrity_ignored": ["/etc/("]}, "hardening_integrity_ignored: '/etc/(' is no regular expression"),
         ({"os_admins": [{"name": "ada", "keys": [], "key": "x"}]}, "ada has no key key; did you mean keys?"),
         (without("name"), "name"),
         (without("wsgi"), "wsgi"),
