@@ -7,6 +7,7 @@ test leaves the machine as it was, also when it fails.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -50,15 +51,33 @@ def whole(ready):
     assert ready().status == 200
 
 
-@pytest.fixture
-def play(pytestconfig, tmp_path):
-    """play("web", **variables) runs a layer's playbook with these on top of the inventory, and returns the process."""
+@pytest.fixture(scope="session")
+def play(pytestconfig, tmp_path_factory):
+    """play("web", *options, **variables) runs a layer's playbook, with these on top of the inventory: the process."""
 
-    def play(layer, **variables):
-        extra = tmp_path / "variables.json"
+    def play(layer, *options, **variables):
+        extra = tmp_path_factory.mktemp("play") / "variables.json"
         extra.write_text(json.dumps(variables))
         inventory = pytestconfig.getoption("--inventory").resolve()
-        command = ["ansible-playbook", "-i", inventory, f"playbooks/{layer}.yml", "-e", f"@{extra}"]
+        command = ["ansible-playbook", "-i", inventory, f"playbooks/{layer}.yml", "-e", f"@{extra}", *options]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
     return play
+
+
+@pytest.fixture(scope="session")
+def describe(server, app, tmp_path_factory):
+    """describe() returns the app's description, with a copy of its source that may be broken."""
+
+    def describe():
+        described = next(each for each in server.settings["apps"] if each["name"] == app.name)
+        source = tmp_path_factory.mktemp("app") / "source"
+        shutil.copytree(ROOT / described["source"], source, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        return described | {"source": str(source)}
+
+    return describe
+
+
+@pytest.fixture
+def description(describe):
+    return describe()

@@ -1,11 +1,8 @@
 """A release that is no good never replaces one that is, and the run shows what the app itself said."""
 
-import shutil
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
 
 
 def append(text, path="src/sample_app/__init__.py"):
@@ -33,15 +30,6 @@ BROKEN = {
     "health never 200": (None, {"health_path": "/nowhere"}, "404 NOT FOUND"),
     "no requirements": (lambda source: (source / "requirements.txt").unlink(), {}, "requirements.txt is missing"),
 }
-
-
-@pytest.fixture
-def description(server, app, tmp_path):
-    """The app's description, of a source that may be broken."""
-    described = next(each for each in server.settings["apps"] if each["name"] == app.name)
-    source = tmp_path / "source"
-    shutil.copytree(ROOT / described["source"], source, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    return described | {"source": str(source)}
 
 
 @pytest.fixture

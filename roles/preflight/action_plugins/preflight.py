@@ -43,6 +43,7 @@ TAKEN = {
     *("mysql", "nginx", "uwsgi"),  # the tiers' own
     *("information_schema", "performance_schema", "test"),  # schemas
 }
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A path with a host in front, or a URL: what git understands and isn't a folder here.
 GIT_URL = re.compile(r"(https?|ssh|git|file)://|[^/]+@[^/]+:")
 
@@ -109,6 +110,12 @@ def of_apps(apps):
         for prefix, folder in app.get("static", {}).items():
             if not prefix.startswith("/") or ".." in Path(folder).parts or Path(folder).is_absolute():
                 yield f"{name}: static maps a URL prefix to a folder inside the source, not {prefix!r} to {folder!r}"
+        environment, secrets = app.get("environment", {}), app.get("secrets", {})
+        for variable in sorted({*environment, *secrets}):
+            if not VARIABLE.fullmatch(variable):
+                yield f"{name}: {variable!r} is no name of an environment variable"
+        for variable in sorted(environment.keys() & secrets.keys()):
+            yield f"{name}: {variable} is in environment and in secrets; one of them would be in vain"
         if not str(app.get("health_path", "/")).startswith("/"):
             yield f"{name}: health_path begins with /"
 
@@ -156,6 +163,12 @@ def of_everything(variables, specs, groups, root):
     return problems
 
 
+def explained(name, error):
+    """Why a variable can't be read, and for Ansible Vault how it could."""
+    hint = "\nVault's password comes with --ask-vault-pass, or from the file that ANSIBLE_VAULT_PASSWORD_FILE names."
+    return f"{name}: {error}{hint if 'vault' in str(error).lower() else ''}"
+
+
 def where_set(name, inventory):
     """The file and line below the inventory that set a variable, or a hint where it would go."""
     files = (
@@ -184,7 +197,7 @@ class ActionModule(ActionBase):
                 try:
                     variables[name] = self._templar.template(task_vars[name])
                 except AnsibleError as error:
-                    raise AnsibleError(f"{name}: {error}") from error
+                    raise AnsibleError(explained(name, error)) from None
         inventory = Path(task_vars.get("inventory_file") or task_vars.get("inventory_dir") or ".")
         folder = inventory.parent if inventory.is_file() else inventory
         problems = of_everything(variables, specs, task_vars["groups"], Path(task_vars["playbook_dir"]).parent)

@@ -65,6 +65,9 @@ def without(key):
         (with_app(static={"/s": "../../etc"}), "static maps a URL prefix"),
         (with_app(static={"/s": "/etc"}), "static maps a URL prefix"),
         (with_app(health_path="readyz"), "health_path begins with /"),
+        (with_app(secrets={"API-KEY": "x"}), "shop: 'API-KEY' is no name of an environment variable"),
+        (with_app(secrets={"A": "x"}, environment={"A": "y"}), "shop: A is in environment and in secrets"),
+        (with_app(secrets="x"), "secrets"),
         (with_app(source="nowhere"), "its source nowhere is neither a folder"),
         ({"apps": [APP, APP]}, "two apps have the name shop"),
         ({"apps": [APP, APP | {"name": "other"}]}, "two apps are served under shop.test"),
@@ -102,3 +105,9 @@ def test_place_of_a_variable_is_its_file_and_line(preflight, tmp_path):
 
 def test_place_of_an_unset_variable_is_where_it_would_go(preflight, tmp_path):
     assert "group_vars/all/" in preflight.where_set("third", tmp_path)
+
+
+@pytest.mark.parametrize(("reason", "hints"), [("no vault secrets found", True), ("'nowhere' is undefined", False)])
+def test_variable_that_can_not_be_read_is_named_with_what_helps(preflight, reason, hints):
+    said = preflight.explained("apps", Exception(reason))
+    assert (said.startswith(f"apps: {reason}"), "--ask-vault-pass" in said) == (True, hints)
