@@ -101,7 +101,8 @@ def look(described: Inventory, host: Host) -> Target:
     if done.returncode:
         raise CouldNotAudit(*way.explain(done.stderr))
     lines = done.stdout.splitlines()
-    allowed = {*setting(host, "os", "os_firewall_tcp_ports", []), way.port}
+    # 0: SSH's port is the one that the inventory uses.
+    allowed = {*setting(host, "os", "os_firewall_tcp_ports", []), way.port, setting(host, "os", "os_ssh_port", 0)} - {0}
     if not all(type(port) is int for port in allowed):
         raise CouldNotAudit(f"os_firewall_tcp_ports of {host.name} is no list of ports: {sorted(map(str, allowed))}")
     served = {port for group, ports in NEEDED.items() if group in host.groups for port in ports}

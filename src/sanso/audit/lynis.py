@@ -18,13 +18,14 @@ from sanso.audit.model import FAIL, WARN, CouldNotAudit, Figure, Finding, Outcom
 from sanso.audit.running import Running, last_line
 
 NAME = "lynis"
-SECONDS = 300
+SECONDS = 600
 NO_PACKAGE = 77  # the script's exit code where the server's archive doesn't give Lynis
 KINDS = {"warning[]": FAIL, "suggestion[]": WARN}
 
 SERVERS_OWN = "apt-get -qq -o Dir::Cache={folder}/apt -o APT::Update::Error-Mode=any download lynis >&2 || exit 77"
 BROUGHT = "cat >lynis.deb"
-# Without a $ or a %, which systemd-run would expand. The network and its data are _apt's business, not root's.
+# Without a $ or a %, which systemd-run would expand. The network and its data are _apt's business, not root's. Lynis
+# would bring apt's lists up to date, which is the server's own business.
 SCRIPT = """
 set -eu
 export LC_ALL=C
@@ -35,6 +36,7 @@ cd deb
 {get}
 cd ../
 dpkg-deb -x deb/*.deb x
+echo refresh-repositories=no >>x/etc/lynis/default.prf
 cd x/usr/share/lynis
 sh ../../sbin/lynis audit system --quiet --no-colors --profile {folder}/x/etc/lynis/default.prf \\
     --plugindir {folder}/x/etc/lynis/plugins --logfile {folder}/log --report-file {folder}/report >&2 || :
@@ -93,7 +95,7 @@ def as_root(command: str) -> str:
 
 def could_not(target: Target, done) -> CouldNotAudit:
     if done.returncode == 255:
-        return CouldNotAudit(*target.way.explain(done.stderr))
+        return CouldNotAudit(*target.way.explain(done.stderr or "the connection broke off"))
     return CouldNotAudit(f"Lynis could not be run on {target.name}: {last_line(done.stderr)}")
 
 

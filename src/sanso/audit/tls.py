@@ -14,7 +14,7 @@ from sanso.audit.model import FAIL, WARN, CouldNotAudit, Figure, Finding, NotIns
 from sanso.audit.running import Running, last_line, version_of
 
 SSLYZE, TESTSSL = "sslyze", "testssl"
-SECONDS = {SSLYZE: 60, TESTSSL: 300}
+SECONDS = {SSLYZE: 60, TESTSSL: 600}
 # All that it tests but how some forty clients would get on: that takes half of the time, and never is a finding.
 PARTS = ("-p", "-s", "-f", "-P", "-S", "-h", "-U")
 SEVERITIES = {"LOW": WARN, "MEDIUM": WARN, "HIGH": FAIL, "CRITICAL": FAIL}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import click
@@ -39,7 +40,9 @@ VERDICTS = {
 @options.as_json
 @click.pass_context
 def audit(ctx, names, only, own, recording, html, path):
-    """Measure the hardening with Lynis, systemd-analyze, ssh-audit, sslyze, testssl.
+    """Measure the hardening with auditors that others wrote.
+
+    Lynis and systemd-analyze on the server; ssh-audit, sslyze, testssl and a scan of all TCP ports from here.
 
     Exit codes: 0 all aims are met and all findings explained, 1 not so, 3 an auditor could not run.
     """
@@ -48,6 +51,8 @@ def audit(ctx, names, only, own, recording, html, path):
     described = inventory.read(path)
     hosts = hosts_of(described, names)
     reach.require_all(Inventory(described.path, {host.name: host for host in hosts}), code=COULD_NOT_CHECK)
+    # As Ctrl-C does: what was started, here and there, ends too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with console.progress() as show:
         reports = [ask(described, host, only, show) for host in hosts]
     if recording:
