@@ -1,4 +1,4 @@
-"""What the tests of several parts share: a CA, a browser, and a server whose tiers all write what they should."""
+"""What the tests of several parts share: a CA, a server whose tiers all write what they should, a browser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from playwright import sync_api
 from traced_server import NAME, TracedServer
 
 
@@ -43,10 +42,7 @@ def traced(ca, tmp_path):
         yield running
 
 
-# A browser: Debian's Chromium, or else Playwright's own
-
-
-def executables() -> list[str | None]:
+def browsers() -> list[str | None]:
     """Where a browser may be: those of the system, and Playwright's own. A snap's sees none of our files."""
     found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
     return [path for path in found if path and "/snap/" not in str(Path(path).resolve()) + path] + [None]
@@ -55,9 +51,12 @@ def executables() -> list[str | None]:
 # Not for the whole session: its event loop would be in the way of other tests'.
 @pytest.fixture(scope="module")
 def browser():
+    """A real browser: Debian's Chromium, or else Playwright's own."""
+    from playwright import sync_api  # only then: it takes longer to load than most tests run
+
     problems = []
     with sync_api.sync_playwright() as playwright:
-        for path in executables():
+        for path in browsers():
             try:
                 launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
             except sync_api.Error as error:
