@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +33,8 @@ except ModuleNotFoundError as missing:
     sys.exit(3)
 
 BENCH = ROOT / "bench"
+UNITS = {"nginx": "nginx", "app": "app-{app}@current", "mysqld": "mysql"}
+CONNECTIONS = 4
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -148,6 +155,58 @@ class Machines:
     def ssh(self, host: str, command: str, **options) -> str:
         """Run a command as root."""
         return call([*Way.to(self.hosts[host]).command("-T", "-o", "BatchMode=yes"), "sudo", command], **options)
+
+
+class Served(Machines):
+    """Machines that serve the sample app, asked for its pages over some connections at once. `host`: one of them."""
+
+    def __init__(self, image: str, host: str):
+        super().__init__(image)
+        self.app = self.hosts[host].get("apps")[0]
+        self.name = self.app["server_names"][0]
+        self.units = [unit.format(app=self.app["name"]) for unit in UNITS.values()]
+        self.context = ssl.create_default_context()
+        self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE
+
+    def connection(self, host: str) -> http.client.HTTPConnection:
+        connection = http.client.HTTPSConnection(self.name, context=self.context)
+        connection.sock = self.context.wrap_socket(
+            socket.create_connection((self.hosts[host].address, 443), 10), server_hostname=self.name
+        )
+        return connection
+
+    def load(self, host: str, path: str, requests: int) -> float:
+        """So many requests, over some connections at once; the seconds that they took."""
+
+        def one_after_another(_):
+            with contextlib.closing(self.connection(host)) as connection:
+                for _ in range(requests // CONNECTIONS):
+                    if (status := self.get(connection, path)) != 200:
+                        raise CouldNotMeasure(f"{host} answers {path} with {status}")
+
+        began = time.monotonic()
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            list(pool.map(one_after_another, range(CONNECTIONS)))
+        return time.monotonic() - began
+
+    @staticmethod
+    def get(connection, path: str) -> int:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+    def cpu(self, host: str) -> Counter:
+        """What the kernel counted for each tier's control group since its start, in µs."""
+        said = self.ssh(host, f"systemctl show --property=CPUUsageNSec --value {' '.join(self.units)}").split()
+        return Counter({tier: int(value) / 1000 for tier, value in zip(UNITS, said, strict=True)})
+
+    def restart(self, host: str):
+        """New processes of all tiers, which answer."""
+        self.ssh(host, f"systemctl restart {' '.join(self.units)}")
+        with contextlib.closing(self.connection(host)) as connection:
+            if (status := self.get(connection, self.app["health_path"])) != 200:
+                raise CouldNotMeasure(f"{host} answers {self.app['health_path']} with {status} after a restart")
 
 
 def seconds_between(start: str, end: str) -> float:

@@ -17,7 +17,8 @@ from ansible.plugins.action import ActionBase
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
-from sanso.ssh import Way  # noqa: E402 -- it lies in the checkout, not in Ansible's Python
+from sanso.inventory import ca_of  # noqa: E402 -- it lies in the checkout, not in Ansible's Python
+from sanso.ssh import Way  # noqa: E402 -- as above
 from sanso.tracing import (  # noqa: E402 -- as above
     Call,
     CouldNotTrace,
@@ -32,8 +33,8 @@ from sanso.tracing import (  # noqa: E402 -- as above
 
 ARGUMENTS = ("url", "method", "data", "headers", "app", "html", "otlp")
 CONNECTION = ("host", "user", "port", "ssh_private_key_file", "ssh_common_args", "ssh_extra_args")
-SETTINGS = ("apps", "trace_user", "nginx_local_ca_directory", "nginx_trace_sampling")
-CA = "~/.local/share/sanso/ca"  # where the role nginx puts it, if the inventory says nothing
+CERTIFICATES = ("acme_ca_certificate", "nginx_certificates", "nginx_local_ca_directory")
+SETTINGS = ("apps", "trace_user", "nginx_trace_sampling", *CERTIFICATES)
 WIDTH = 120
 
 
@@ -63,10 +64,9 @@ class ActionModule(ActionBase):
         method = given["method"] or ("GET" if data is None else "POST")
         headers = tuple((key, str(value)) for key, value in (given["headers"] or {}).items())
         way = Way.by(name, variables)
-        ca = Path(variables.get("nginx_local_ca_directory", CA)).expanduser() / "ca.crt"
         call = Call(url, way.address, method, headers, data)
         with Evidence(way, variables.get("trace_user", evidence.USER)) as link:
-            return follow(way, call, ca=ca if ca.exists() else None, app=app, evidence=link)
+            return follow(way, call, ca=ca_of(variables), app=app, evidence=link)
 
     @staticmethod
     def write(trace: Trace, given: dict):

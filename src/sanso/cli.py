@@ -9,6 +9,7 @@ import click
 from sanso import console
 from sanso.console import Failure
 from sanso.project import new_log, relative, version
+from sanso.verbs.audit import audit
 from sanso.verbs.check import check
 from sanso.verbs.down import down
 from sanso.verbs.logs import logs
@@ -56,5 +57,5 @@ def main():
     console.speak_json(False)
 
 
-for verb in (up, status, check, trace, logs, ssh, down, test):
+for verb in (up, status, check, audit, trace, logs, ssh, down, test):
     main.add_command(verb)

@@ -65,11 +65,16 @@ class Inventory:
         return [(name, web[0].address) for name in names if "*" not in name and name != "_"]
 
     def ca(self) -> Path | None:
-        """The file of the CA that signed the certificates, where this computer made it."""
+        """The file of the CA that signed the certificates, where this computer made or was given one."""
         web = self.group("web")
-        folder = web[0].get("nginx_local_ca_directory", CA_DIRECTORY) if web else CA_DIRECTORY
-        path = Path(folder).expanduser() / "ca.crt"
-        return path if path.exists() else None
+        return ca_of(web[0].variables if web else {})
+
+
+def ca_of(variables: dict) -> Path | None:
+    """The file of the CA that a host's variables name: a private one that is asked by ACME, or the local one."""
+    private = variables.get("acme_ca_certificate", "") if variables.get("nginx_certificates") == "acme" else ""
+    path = Path(private or f"{variables.get('nginx_local_ca_directory', CA_DIRECTORY)}/ca.crt").expanduser()
+    return path if path.exists() else None
 
 
 def relative_to_root(path: Path) -> Path:

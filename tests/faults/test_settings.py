@@ -36,17 +36,19 @@ def certificates(tmp_path):
     return tmp_path
 
 
-def test_certificate_that_does_not_fit_its_key_never_replaces_the_one_that_serves(server, play, certificates):
-    path = "/etc/nginx/server.pem"
+def test_certificate_that_does_not_fit_its_key_never_replaces_the_one_that_serves(server, app, play, certificates):
+    path = f"/etc/nginx/tls/{app.name}.pem"
     before = server.host.file(path).sha256sum
     files = {"nginx_tls_certificate": f"{certificates}/a.crt", "nginx_tls_key": f"{certificates}/b.key"}
-    assert play("web", **files).returncode == 2
+    done = play("web", **files)
+    assert done.returncode == 2
+    assert "the certificate and the key do not belong together" in done.stdout
     assert server.host.file(path).sha256sum == before
 
 
 def test_misspelt_variable_stops_the_run_before_it_touches_the_server(play):
-    done = play("web", nginx_tls_protocls=["TLSv1.3"])
+    done = play("web", nginx_tls_profil="modern")
     assert done.returncode == 2
-    assert "did you mean nginx_tls_protocols?" in done.stdout
+    assert "did you mean nginx_tls_profile?" in done.stdout
     assert "changed=0" in done.stdout
     assert "Packages" not in done.stdout

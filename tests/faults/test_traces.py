@@ -132,7 +132,7 @@ def test_fake_server_is_red(run, trace, server, app):
         "        self.end_headers()\n"
         "server = http.server.HTTPServer(('', 443), Fake)\n"
         "context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
-        "context.load_cert_chain('/etc/nginx/server.pem')\n"
+        f"context.load_cert_chain('/etc/nginx/tls/{app.name}.pem')\n"
         "server.socket = context.wrap_socket(server.socket, server_side=True)\n"
         "server.serve_forever()\n"
     )

@@ -31,6 +31,7 @@ EACH = {
     "static": lambda server: {f"{static.app.name}/{static.prefix}": static for static in server.static},
     "admin": lambda server: {admin["name"]: admin for admin in server.settings["os_admins"]},
     "sysctl": lambda server: {name: (name, str(value)) for name, value in server.settings["os_sysctl"].items()},
+    "sandbox": lambda server: server.sandboxes,
     # Who has no business at an app's socket: anybody, the app itself, and every other app.
     "outsider": lambda server: {
         f"{app.name}-{user}": (app, user)
@@ -100,7 +101,7 @@ def trace(server):
     def trace(app, path="/", **words):
         call = Call(f"https://{app.host_name}{path}", server.address, **words)
         try:
-            return follow(server.way, call, ca=server.ca, app=asdict(app), evidence=opened())
+            return follow(server.way, call, ca=server.voucher(app), app=asdict(app), evidence=opened())
         except CouldNotTrace as error:
             raise CouldNotCheck(f"could not check: {error.sentence}; {error.next_step}") from error
 

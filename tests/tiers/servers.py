@@ -31,6 +31,10 @@ class App:
     network: bool
     trace: bool
     body_max: str
+    headers: dict[str, str]
+    gzip: bool
+    extra_unit: str
+    certificate: str  # local, acme, or a file of one's own
 
     @property
     def service(self) -> str:
@@ -66,6 +70,28 @@ class Static(NamedTuple):
     folder: str
 
 
+@dataclass(frozen=True)
+class Sandbox:
+    """A unit, and what it may at most."""
+
+    unit: str
+    exposure: float  # as systemd-analyze counts
+    user: str
+    groups: set[str]
+    writable: set[str]
+    families: set[str]
+    loosened: str  # the variable that loosens it; empty where none does
+    capabilities: int = 0
+    network: bool = False
+    may_be_writable: frozenset[str] = frozenset()  # what not every platform has
+
+
+def loosened(variable: str, lines: str) -> str:
+    """The variable, if its lines are about more than what the unit may consume."""
+    harmless = ("#", "Limit", "CPU", "IO", "MemoryMax", "MemoryHigh", "Nice", "OOM", "Tasks")
+    return variable if any(line.strip() and not line.startswith(harmless) for line in lines.splitlines()) else ""
+
+
 @dataclass(frozen=True, eq=False)
 class Server:
     name: str
@@ -82,6 +108,7 @@ class Server:
         # Literals, so that they can be read without Ansible, as all defaults are.
         defaults = yaml.safe_load((ROLES / "app/vars/main.yml").read_text())["__app_defaults"]
         defaults["body_max"] = self.settings["nginx_client_max_body_size"]
+        defaults["certificate"] = self.settings["nginx_tls_certificate"] or self.settings["nginx_certificates"]
         known = {field.name for field in fields(App)}
         descriptions = [{**defaults, **app} for app in self.settings["apps"]]
         return [App(**{name: app[name] for name in known}) for app in descriptions]
@@ -96,9 +123,60 @@ class Server:
         return [Static(app, prefix.strip("/"), folder) for app in self.apps for prefix, folder in app.static.items()]
 
     @property
+    def sandboxes(self) -> dict[str, Sandbox]:
+        """By name, of the tiers that run here."""
+        found = {}
+        if "web" in self.groups:
+            found["nginx"] = Sandbox(
+                "nginx.service",
+                1.5,
+                "www-data",
+                {"ssl-cert"},
+                {"/run/nginx", "/var/lib/nginx", "/var/log/sanso/nginx"},
+                {"AF_UNIX", "AF_INET", "AF_INET6"},
+                loosened("nginx_extra_unit", self.settings["nginx_extra_unit"]),
+                capabilities=1 << 10,  # CAP_NET_BIND_SERVICE
+                network=True,
+                may_be_writable=frozenset({"/var/log/nginx"}),
+            )
+        if "db" in self.groups:
+            found["mysql"] = Sandbox(
+                "mysql.service",
+                0.5,
+                "mysql",
+                set(),
+                {"/run/mysqld", "/var/lib/mysql", "/var/log/mysql"},
+                {"AF_UNIX"},
+                loosened("mysql_extra_unit", self.settings["mysql_extra_unit"]),
+                may_be_writable=frozenset({"/var/lib/mysql-files", "/var/lib/mysql-keyring"}),
+            )
+        if "app" in self.groups:
+            found |= {app.name: self.sandbox_of(app) for app in self.apps}
+        return found
+
+    def sandbox_of(self, app: App) -> Sandbox:
+        return Sandbox(
+            app.service,
+            1.2 if app.network else 0.5,
+            app.name,
+            {self.settings["app_mysql_group"]} if app.database == "mysql" else set(),
+            {f"/srv/{app.name}/shared", f"/var/log/sanso/{app.name}"},
+            {"AF_UNIX", "AF_NETLINK"} | ({"AF_INET", "AF_INET6"} if app.network else set()),
+            loosened(f"extra_unit of {app.name}", app.extra_unit),
+            network=app.network,
+        )
+
+    def headers_of(self, app: App) -> dict[str, str]:
+        """The security headers of an answer that holds none of its own."""
+        always = yaml.safe_load((ROLES / "nginx/vars/main.yml").read_text())["__nginx_headers_by_default"]
+        headers = {**always, **self.settings["nginx_headers"], **app.headers}
+        return {name: value for name, value in headers.items() if value}
+
+    @property
     def open_ports(self) -> set[int]:
         """The TCP ports that the firewall lets everyone reach."""
-        return {self.way.port, *self.settings["os_firewall_tcp_ports"]}
+        ssh = {self.way.port, self.settings["os_ssh_port"]} - {0}
+        return ssh | set(self.settings["os_firewall_tcp_ports"])
 
     @cached_property
     def host(self) -> testinfra.host.Host:
@@ -117,9 +195,16 @@ class Server:
 
     @property
     def ca(self) -> Path | None:
-        """The CA that vouches for its certificate, beside those that this computer trusts."""
+        """The file of the local CA, if there is one."""
         path = Path(self.settings["nginx_local_ca_directory"]).expanduser() / "ca.crt"
-        return None if self.settings["nginx_tls_certificate"] or not path.exists() else path
+        return path if path.exists() else None
+
+    def voucher(self, app: App) -> Path | None:
+        """The CA's file that a browser must know for an app's certificate. None: those that this computer trusts."""
+        if app.certificate == "local":
+            return self.ca
+        private = self.settings["acme_ca_certificate"] if app.certificate == "acme" else ""
+        return Path(private).expanduser() if private else None
 
     @cached_property
     def obstacle(self) -> str:

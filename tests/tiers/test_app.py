@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import email
 import re
 
 import pytest
+from client import request
 from evidence import as_user, ask, connect_attempt, journal, modes, read_attempt
 from sockets import doors, processes
 
@@ -57,6 +59,17 @@ def test_processes_run_as_the_app_s_own_user(app, found):
 def test_user_of_the_app_can_not_log_in(host, app):
     user = host.user(app.name)
     assert (user.shell, user.password[:1]) == ("/usr/sbin/nologin", "!")
+
+
+def test_security_header_that_the_app_sends_wins(server, host, app):
+    """What it says on its own socket is what comes through nginx, once."""
+    if "web" not in server.groups:
+        pytest.skip("nginx is on another host")
+    said = ask(host, "/usr/local/sbin/sanso-app get %s / %s || true", app.socket, app.host_name)
+    own = email.message_from_string(said.partition("\r\n")[2])
+    sent = {name: [own[name]] for name in server.headers_of(app) if own[name] and "nonce-" not in own[name]}
+    answer = request(server, app.host_name)
+    assert {name: answer.headers.get_all(name) for name in sent} == sent, answer
 
 
 # Sockets
@@ -119,7 +132,7 @@ def test_settings_are_closed_to(host, app, user):
 @pytest.mark.parametrize(
     "path",
     [
-        "/etc/nginx/server.pem",
+        "/etc/nginx/tls/{app.name}.pem",
         "/etc/shadow",
         "/etc/ssh/ssh_host_ed25519_key",
         "/var/lib/mysql/mysql.ibd",
@@ -128,33 +141,14 @@ def test_settings_are_closed_to(host, app, user):
 )
 def test_app_can_not_read(host, app, found, path):
     """As its unit's user, in its unit's groups."""
+    path = path.format(app=app)
     if not host.file(path).exists:
         pytest.skip("it isn't on this host")
     groups = found[0].status["Groups"].split()
     assert read_attempt(host, path, app.name, *groups) == "EACCES", modes(host, path)
 
 
-# The sandbox, in force: what the kernel says of each process
-
-
-@pytest.mark.parametrize(
-    ("entry", "value"),
-    {
-        "NoNewPrivs": "1",
-        "Seccomp": "2",
-        "CapEff": "0000000000000000",
-        "CapPrm": "0000000000000000",
-        "CapBnd": "0000000000000000",
-        "CapAmb": "0000000000000000",
-    }.items(),
-)
-def test_kernel_holds_the_app(found, entry, value):
-    assert {process.status[entry].strip() for process in found} == {value}
-
-
-def test_app_may_use_only_the_sockets_that_it_needs(app, properties):
-    network = {"AF_INET", "AF_INET6"} if app.network else set()
-    assert set(properties.get("RestrictAddressFamilies", "any").split()) == {"AF_UNIX", "AF_NETLINK"} | network
+# The sandbox; what holds for every unit is in test_sandboxes.py
 
 
 @pytest.mark.parametrize(
@@ -197,15 +191,3 @@ def test_app_has_its_own(host, found, inside, folder):
     writable = host.run("test -w %s", inside + folder).succeeded
     mounts = host.run("grep --fixed-strings %s /proc/%s/mountinfo", f" {folder} ", str(found[0].pid)).stdout
     assert (len(places), writable) == (2, True), mounts
-
-
-def test_app_may_write_to_its_shared_folder_alone(app, properties):
-    """And to its logs, of which only the two files are the app's."""
-    assert properties["ReadWritePaths"] == f"/srv/{app.name}/shared -/var/log/sanso/{app.name}"
-
-
-def test_exposure_is_small(host, app):
-    """systemd's own judgement of the unit, from 0 to 10; most units have 9."""
-    report = ask(host, "systemd-analyze security --no-pager %s", app.service)
-    exposure = float(re.search(r"Overall exposure level for .*: ([\d.]+)", report)[1])
-    assert exposure <= (1.5 if app.network else 0.5), "\n".join(re.findall("✗.*", report))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from evidence import as_user, ask, connect_attempt, journal, modes, mysql
 from sockets import doors, processes
@@ -61,18 +63,59 @@ def test_socket_is_closed_to_the_app_outside_its_unit(server, host, database):
 # Accounts
 
 
-def test_no_account_opens_with_a_password(host):
+# MySQL's own, and the distributions' for upgrades, which not all have.
+OF_THE_SYSTEM = {"mysql.infoschema@localhost", "mysql.session@localhost", "mysql.sys@localhost"}
+OF_ROOT = {"root@localhost", "debian-sys-maint@localhost"}
+
+
+@pytest.fixture(scope="module")
+def accounts(host):
+    """name@host to (plugin, whether it is locked, whether there is something to compare a password with)."""
+    query = "SELECT CONCAT(user, '@', host), plugin, account_locked, authentication_string <> '' FROM mysql.user"
+    return {name: (plugin, locked == "Y", held == "1") for name, plugin, locked, held in mysql(host, query)}
+
+
+@pytest.fixture(scope="module")
+def extra(server):
+    """Those that the inventory names as its owner's."""
+    return set(server.settings["mysql_extra_accounts"])
+
+
+@pytest.fixture(scope="module")
+def ours(server):
+    apps = {app.name for app in server.apps if app.database == "mysql"}
+    return {f"{name}@localhost" for name in apps | {server.settings["mysql_trace_user"]} if name}
+
+
+def test_every_account_has_its_reason(accounts, extra, ours):
+    """An app that is no longer described leaves its account behind: drop it, or name it in mysql_extra_accounts."""
+    assert set(accounts) - OF_THE_SYSTEM - OF_ROOT - ours - extra == set()
+
+
+def test_accounts_of_the_system_are_locked(accounts):
+    open_ones = {name for name in OF_THE_SYSTEM if not accounts.get(name, ("", True, True))[1]}
+    assert open_ones == set()
+
+
+def test_no_account_opens_with_a_password(accounts, extra):
     """MySQL's own mysql.sys and so on have one that nobody knows, and are locked."""
-    query = "SELECT user, host, plugin FROM mysql.user WHERE account_locked = 'N' AND plugin <> 'auth_socket'"
-    assert mysql(host, query) == []
+    with_one = {name for name, (plugin, locked, _) in accounts.items() if plugin != "auth_socket" and not locked}
+    assert with_one - extra == set()
+
+
+def test_no_account_opens_without_anything(accounts):
+    """Not one of the inventory's owner either."""
+    assert {
+        name for name, (plugin, locked, held) in accounts.items() if plugin != "auth_socket" and not (locked or held)
+    } == set()
 
 
 def test_no_account_is_anonymous(host):
     assert mysql(host, "SELECT user, host FROM mysql.user WHERE user = ''") == []
 
 
-def test_accounts_are_local(host):
-    assert mysql(host, "SELECT user, host FROM mysql.user WHERE host <> 'localhost'") == []
+def test_accounts_are_local(accounts, extra):
+    assert {name for name in accounts if not name.endswith("@localhost")} - extra == set()
 
 
 def test_there_is_no_test_schema(host):
@@ -92,6 +135,37 @@ def test_app_is_granted_its_own_schema_alone(host, database):
         f"GRANT ALL PRIVILEGES ON `{pattern}`.* TO `{database.name}`@`localhost`",
         f"GRANT USAGE ON *.* TO `{database.name}`@`localhost`",
     ]
+
+
+def test_reader_of_traces_is_granted_four_tables_alone(server, host):
+    reader = server.settings["mysql_trace_user"] or pytest.skip("the inventory names no reader")
+    tables = ["events_statements_current", "events_statements_history_long", "session_connect_attrs", "threads"]
+    grants = [row[0] for row in mysql(host, f"SHOW GRANTS FOR '{reader}'@'localhost'")]
+    assert sorted(grants) == [
+        *(f"GRANT SELECT ON `performance_schema`.`{table}` TO `{reader}`@`localhost`" for table in tables),
+        f"GRANT USAGE ON *.* TO `{reader}`@`localhost`",
+    ]
+
+
+def test_schema_is_granted_to_nobody_but_its_app(host, extra, database):
+    pattern = database.name.replace("_", "\\_")
+    rows = mysql(host, "SELECT CONCAT(user, '@', host), db FROM mysql.db")
+    # A pattern of somebody else's may mean it as well: "%", say.
+    like = re.compile(r"\\?[%_]")
+    others = {
+        user
+        for user, db in rows
+        if re.fullmatch(like.sub(lambda found: {"%": ".*", "_": "."}.get(found[0], found[0][1:]), db), database.name)
+        and (user, db) != (f"{database.name}@localhost", pattern)
+    }
+    assert others - extra == set()
+
+
+def test_roles_and_proxies_are_only_the_extra_accounts(host, extra):
+    """Another way to somebody else's grants."""
+    roles = {row[0] for row in mysql(host, "SELECT CONCAT(to_user, '@', to_host) FROM mysql.role_edges")}
+    proxies = {row[0] for row in mysql(host, "SELECT CONCAT(user, '@', host) FROM mysql.proxies_priv")}
+    assert (roles | proxies) - extra - OF_ROOT == set()
 
 
 # What the app itself sees, as the user and in the group that its unit gives it
@@ -138,6 +212,11 @@ def test_app_can_not_be_somebody_else(host, as_app, database):
 )
 def test_variable_is(variables, variable, value):
     assert variables[variable] == value
+
+
+def test_files_are_read_and_written_in_one_folder_at_most(variables):
+    """LOAD DATA and INTO OUTFILE: an empty value would mean everywhere."""
+    assert variables["secure_file_priv"] != ""
 
 
 @pytest.mark.parametrize("variable", ["long_query_time", "max_connections"])

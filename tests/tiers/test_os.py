@@ -31,7 +31,12 @@ def test_admin_comes_in_with_their_keys_alone(host, sshd, admin):
     home = ask(host, "getent passwd %s", admin["name"]).split(":")[5]
     files = " ".join(f"{home}/{file}" for file in sshd["authorizedkeysfile"].split())
     lines = host.run(f"cat {files}").stdout.splitlines()  # a file that isn't there holds no key
-    assert sorted(line.strip() for line in lines if line.strip()) == sorted(key.strip() for key in admin["keys"])
+    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    assert sorted(found) == sorted(key.strip() for key in admin["keys"])
+
+
+def test_sudo_gives_each_command_a_terminal_of_its_own(host):
+    assert re.search("pseudo.?(tty|terminal)", ask(host, "sudo -V"), re.IGNORECASE)
 
 
 # SSH
@@ -66,17 +71,95 @@ def test_root_logs_in_as_the_inventory_says(server, sshd):
     assert effective == server.settings["os_ssh_permit_root_login"]
 
 
+@pytest.fixture(scope="module")
+def own(server):
+    """What the inventory itself sets of sshd: it decides."""
+    lines = server.settings["os_ssh_extra_settings"].splitlines()
+    return {line.split()[0].lower() for line in lines if line.strip()}
+
+
+FORWARDING = {True: "local", False: "no"}
+ADVICE = {
+    "allowagentforwarding": "no",
+    "clientalivecountmax": "2",
+    "clientaliveinterval": "300",
+    "compression": "no",
+    "debianbanner": "no",
+    "gatewayports": "no",
+    "hostbasedauthentication": "no",
+    "ignorerhosts": "yes",
+    "kbdinteractiveauthentication": "no",
+    "logingracetime": "30",
+    "loglevel": "VERBOSE",
+    "maxauthtries": "4",
+    "permitemptypasswords": "no",
+    "permittunnel": "no",
+    "permituserenvironment": "no",
+    "pubkeyauthentication": "yes",
+    "requiredrsasize": "2048",
+    "strictmodes": "yes",
+    "tcpkeepalive": "no",
+    "usedns": "no",
+    "x11forwarding": "no",
+}
+
+
+@pytest.mark.parametrize(("setting", "value"), ADVICE.items())
+def test_sshd_setting_is(sshd, own, setting, value):
+    if setting in own:
+        pytest.skip("the inventory sets it (os_ssh_extra_settings)")
+    # Newer ones say true and false.
+    assert {"true": "yes", "false": "no"}.get(sshd[setting], sshd[setting]) == value
+
+
+@pytest.mark.parametrize("setting", ["allowtcpforwarding", "allowstreamlocalforwarding"])
+def test_ssh_forwards_from_the_clients_side_alone_if_at_all(server, sshd, own, setting):
+    if setting in own:
+        pytest.skip("the inventory sets it (os_ssh_extra_settings)")
+    assert sshd[setting] == FORWARDING[server.settings["os_ssh_tcp_forwarding"]]
+
+
 @pytest.mark.parametrize(
-    ("setting", "value"),
+    ("setting", "good"),
     {
-        "kbdinteractiveauthentication": "no",
-        "permitemptypasswords": "no",
-        "pubkeyauthentication": "yes",
-        "x11forwarding": "no",
+        "kexalgorithms": r"(mlkem768x25519|sntrup761x25519)-.*",
+        "ciphers": r"chacha20-poly1305@.*|aes(128|256)-gcm@.*|aes(128|192|256)-ctr",
+        "macs": r"hmac-sha2-(256|512)-etm@.*",
+        "hostkeyalgorithms": r"ssh-ed25519|rsa-sha2-(256|512)",
     }.items(),
 )
-def test_sshd_setting_is(sshd, setting, value):
-    assert sshd[setting] == value
+def test_ssh_offers_only_algorithms_that_auditors_like(sshd, own, setting, good):
+    if setting in own:
+        pytest.skip("the inventory sets it (os_ssh_extra_settings)")
+    assert [name for name in sshd[setting].split(",") if not re.fullmatch(good, name)] == []
+
+
+@pytest.fixture(scope="module")
+def host_keys(host):
+    """Kind to bits, as a client sees them."""
+    files = [
+        line.split()[1] for line in ask(host, "/usr/sbin/sshd -T").splitlines() if line.lower().startswith("hostkey ")
+    ]
+    described = [ask(host, "ssh-keygen -l -f %s", file) for file in files]
+    return {line.split()[-1].strip("()"): int(line.split()[0]) for line in described}
+
+
+def test_host_keys_are_ed25519_and_rsa_of_4096_bits(host_keys, own):
+    if "hostkey" in own:
+        pytest.skip("the inventory sets them (os_ssh_extra_settings)")
+    assert host_keys == {"ED25519": 256, "RSA": 4096}
+
+
+def test_ssh_answers_where_the_inventory_says(server, listeners):
+    port = server.settings["os_ssh_port"] or server.way.port
+    if port != server.way.port or not server.settings["os_ssh_port"]:
+        pytest.skip("the way to it may go through somebody who forwards a port")
+    assert re.search("sshd|systemd", listeners.get(port, "")), listeners
+
+
+def test_nothing_is_on_trial(host):
+    """What decides who gets in, and nobody has confirmed: it would go back within a minute, and at a reboot."""
+    assert not host.file("/var/lib/sanso/access/trial").exists
 
 
 # Firewall
@@ -107,6 +190,17 @@ def test_firewall_drops_what_no_rule_lets_in(input_chains, family):
     assert dropping, input_chains
 
 
+def test_firewall_is_loaded_at_boot(host):
+    service = host.service("nftables")
+    assert (service.is_running, service.is_enabled) == (True, True)
+
+
+def test_firewall_slows_down_who_opens_many_ssh_connections(host):
+    rules = ask(host, "nft list chain inet sanso_firewall ssh").splitlines()
+    limits = [line for line in rules if "limit rate over 2/second burst 20 packets" in line]
+    assert len(limits) == 2, rules
+
+
 @pytest.mark.parametrize("port", [23, 3306, 8000, 33060])
 def test_closed_port_gives_no_answer(server, port):
     """Asked from here. Without a firewall, the kernel would refuse at once, which is an answer too."""
@@ -119,6 +213,45 @@ def test_only_open_ports_have_a_listener(server, listeners):
     extra = {int(number) for number in re.findall(r"\d+", server.settings["os_firewall_extra_rules"])}
     unexpected = [line for port, line in listeners.items() if port not in server.open_ports | extra]
     assert unexpected == []
+
+
+# Bans
+
+
+@pytest.fixture(scope="module")
+def jail(server, host):
+    """jail(setting) asks fail2ban for what it does about SSH."""
+    if not server.settings["os_ban_after"]:
+        pytest.skip("the inventory wants no bans")
+    return lambda setting: ask(host, "fail2ban-client get sshd %s", setting).strip()
+
+
+def test_bans_are_made_now_and_after_a_boot(jail, host):
+    service = host.service("fail2ban")
+    assert (service.is_running, service.is_enabled) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "variable", "factor"),
+    [("maxretry", "os_ban_after", 1), ("bantime", "os_ban_minutes", 60), ("findtime", "os_ban_minutes", 60)],
+)
+def test_ban_is_as_the_inventory_says(server, jail, setting, variable, factor):
+    assert int(jail(setting)) == server.settings[variable] * factor
+
+
+def test_addresses_that_are_never_banned_are_those_of_the_inventory(server, jail):
+    said = jail("ignoreip")
+    assert [address for address in server.settings["os_ban_ignored"] if address not in said] == [], said
+
+
+def test_bans_are_the_firewalls(jail):
+    assert "nftables" in jail("actions")
+
+
+def test_without_bans_there_is_no_fail2ban(server, host):
+    if server.settings["os_ban_after"]:
+        pytest.skip("the inventory wants bans")
+    assert not host.file("/usr/bin/fail2ban-client").exists
 
 
 # Kernel

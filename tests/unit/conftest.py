@@ -1,8 +1,10 @@
-"""What the tests of several parts share: a CA, and a server whose tiers all write what they should."""
+"""What the tests of several parts share: a CA, a server whose tiers all write what they should, a browser."""
 
 from __future__ import annotations
 
 import datetime
+import shutil
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -38,3 +40,29 @@ def traced(ca, tmp_path):
     """A server on this computer that can be traced."""
     with TracedServer(tmp_path, ca) as running:
         yield running
+
+
+def browsers() -> list[str | None]:
+    """Where a browser may be: those of the system, and Playwright's own. A snap's sees none of our files."""
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    return [path for path in found if path and "/snap/" not in str(Path(path).resolve()) + path] + [None]
+
+
+# Not for the whole session: its event loop would be in the way of other tests'.
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser: Debian's Chromium, or else Playwright's own."""
+    from playwright import sync_api  # only then: it takes longer to load than most tests run
+
+    problems = []
+    with sync_api.sync_playwright() as playwright:
+        for path in browsers():
+            try:
+                launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            except sync_api.Error as error:
+                problems.append(f"{path or 'its own'}: {error.message}")
+                continue
+            yield launched
+            launched.close()
+            return
+    pytest.fail("No browser could be started: ./sanso test unit installs one.\n" + "\n".join(problems))

@@ -60,6 +60,7 @@ class Computer:
         self.fake("uname", "echo Linux")
         self.fake("ssh")
         self.fake("chromium")
+        self.fake("pebble")
         self.fake("apt-get", 'echo "apt-get $*" >>"$CALLS"')
 
     def fake(self, name: str, body: str = ":"):
@@ -390,6 +391,40 @@ def test_other_tests_run_where_no_browser_can_be_had(blind):
     assert done.stdout.splitlines()[1:] == ["[test]", "[unit]"]
     assert "Failed to download" in done.stderr
     assert done.stderr.splitlines()[-1] == "sanso: Going on without it: the tests of pages will fail."
+
+
+# What the tests of certificates need
+
+
+@pytest.fixture
+def lawless(blind):
+    """A computer with all but an ACME CA."""
+    blind.fake("chromium")
+    (blind.bin / "pebble").unlink()
+    return blind
+
+
+@pytest.mark.parametrize("words", ["test", "test -v", "test molecule", "test alternative", "test lint alternative"])
+def test_missing_acme_ca_is_installed_for(lawless, words):
+    done = lawless.run(*words.split())
+    assert done.returncode == 0, done.stderr
+    assert lawless.called("apt-get") == [f"{INSTALL} pebble"]
+
+
+@pytest.mark.parametrize("words", ["test default", "test unit", "test alternative --help", "up", "check"])
+def test_no_acme_ca_is_installed_for(lawless, words):
+    assert lawless.run(*words.split()).returncode == 0
+    assert lawless.called("apt-get") == []
+
+
+@pytest.mark.parametrize("lack", [without_package, without_root, without_apt])
+def test_other_tests_run_where_no_acme_ca_can_be_had(lawless, lack):
+    lack(lawless)
+    done = lawless.run("test", "alternative")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1:] == ["[test]", "[alternative]"]
+    assert done.stderr.splitlines()[-1].startswith("sanso: The tests of certificates need Pebble")
+    assert f"{INSTALL} pebble" not in lawless.called("apt-get")
 
 
 # .venv

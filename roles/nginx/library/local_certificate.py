@@ -5,21 +5,22 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: local_certificate
-short_description: Certificate for a machine without a public name, signed by a CA in a folder
+short_description: Certificates for a machine without a public name, signed by a CA in a folder
 description:
   - Makes the CA (ca.crt, ca.key; ten years; it may sign names below a host, nothing else) the first time, and then
-    <name>.pem, which holds certificate, CA and private key in this order.
-  - A certificate is kept as long as its names are the same, this CA signed it, and a third of its time is left.
+    <host>/<name>.pem for each certificate, which holds certificate, CA and private key in this order.
+  - A certificate is kept as long as its names are the same, this CA signed it, and a third of its time is left. One
+    that is no longer asked for is removed.
 options:
   directory: {description: Folder of the CA. Made with mode 0700., type: path, required: true}
-  name: {description: The certificate's file name., type: str, required: true}
-  dns_names: {description: Host names that it is good for., type: list, elements: str, required: true}
+  host: {description: The machine that they are for., type: str, required: true}
+  certificates: {description: Name of each one to the host names that it is good for., type: dict, required: true}
   days: {description: How long a new one is good for., type: int, default: 90}
 requirements: [cryptography]
 """
 
 RETURN = r"""
-path: {description: The PEM file with certificate, CA and key., type: str, returned: always}
+paths: {description: "Name to PEM file (certificate, CA, key) of each one that is there.", type: dict, returned: always}
 """
 
 import datetime
@@ -144,26 +145,35 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
-            "name": {"type": "str", "required": True},
-            "dns_names": {"type": "list", "elements": "str", "required": True},
+            "host": {"type": "str", "required": True},
+            "certificates": {"type": "dict", "required": True},
             "days": {"type": "int", "default": 90},
         },
         supports_check_mode=True,
     )
     if CRYPTOGRAPHY_ERROR:
         module.fail_json(msg=missing_required_lib("cryptography"), exception=CRYPTOGRAPHY_ERROR)
-    directory, dns_names = Path(module.params["directory"]), module.params["dns_names"]
-    path = directory / f"{module.params['name']}.pem"
+    directory, wanted = Path(module.params["directory"]), module.params["certificates"]
+    folder = directory / module.params["host"]
+    paths = {name: folder / f"{name}.pem" for name in wanted}
     try:
         ca = load_ca(directory)
-        changed = ca is None or not good(path, ca[0], dns_names)
-        if changed and not module.check_mode:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            certificate, key = ca or make_ca(directory)
-            make(path, certificate, key, dns_names, module.params["days"])
+        new = [name for name in wanted if ca is None or not good(paths[name], ca[0], wanted[name])]
+        # Those of apps that are gone, and the one that a host had for all of them once.
+        old = [*(set(folder.glob("*.pem")) - set(paths.values())), *directory.glob(f"{module.params['host']}.pem")]
+        if not module.check_mode:
+            for path in old:
+                path.unlink()
+            if wanted:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                directory.chmod(0o700)
+            for name in new:
+                ca = ca or make_ca(directory)
+                make(paths[name], *ca, wanted[name], module.params["days"])
     except (OSError, ValueError) as error:
         module.fail_json(msg=f"the local CA in {directory} (nginx_local_ca_directory): {error}")
-    module.exit_json(changed=changed, **({"path": str(path)} if path.exists() else {}))
+    there = {name: str(path) for name, path in paths.items() if path.exists()}
+    module.exit_json(changed=bool(new or old), paths=there)
 
 
 if __name__ == "__main__":

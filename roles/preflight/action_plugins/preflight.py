@@ -8,7 +8,10 @@ where it is set.
 from __future__ import annotations
 
 import difflib
+import ipaddress
+import itertools
 import re
+import sys
 from pathlib import Path
 
 import yaml
@@ -16,7 +19,11 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
-ROLES = Path(__file__).parents[2]
+ROLES = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROLES.parent / "src"))
+
+from sanso.places import where_set  # noqa: E402 -- it lies in the checkout, not in Ansible's Python
+
 GROUPS = ("web", "app", "db")
 NO_HOST = "the inventory has no host in this group, which says where that tier runs"
 HOST_NAME = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.I)
@@ -44,6 +51,9 @@ TAKEN = {
     *("information_schema", "performance_schema", "test"),  # schemas
 }
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# As nginx's own are written, so that one is replaced and not sent twice.
+HEADER_NAME = re.compile(r"[A-Z][a-z0-9]*(-[A-Z][a-z0-9]*)*")
+ACCOUNT = re.compile(r"[^@\s]+@[^@\s]+")
 # A path with a host in front, or a URL: what git understands and isn't a folder here.
 GIT_URL = re.compile(r"(https?|ssh|git|file)://|[^/]+@[^/]+:")
 
@@ -90,6 +100,15 @@ def mistyped(variables, options):
         yield next(named, "inventory"), message
 
 
+def of_headers(headers):
+    """Rules for names and values that nginx will quote."""
+    for name, value in headers.items():
+        if not HEADER_NAME.fullmatch(str(name)):
+            yield f"{name!r} is no header, which is written like Content-Security-Policy"
+        elif not isinstance(value, str) or re.search(r'["\\\r\n]', value):
+            yield f"{name} is one line of text without double quotes and backslashes, not {value!r}"
+
+
 def of_apps(apps):
     """Rules for app descriptions that types can't say."""
     for key, what in (("name", "two apps have the name"), ("server_names", "two apps are served under")):
@@ -116,8 +135,64 @@ def of_apps(apps):
                 yield f"{name}: {variable!r} is no name of an environment variable"
         for variable in sorted(environment.keys() & secrets.keys()):
             yield f"{name}: {variable} is in environment and in secrets; one of them would be in vain"
+        for problem in of_headers(app.get("headers", {})):
+            yield f"{name}: {problem}"
         if not str(app.get("health_path", "/")).startswith("/"):
             yield f"{name}: health_path begins with /"
+
+
+def of_access(value):
+    """Rules for what decides who gets in. What it then does to us is tried on the server."""
+    port = int(value["os_ssh_port"])
+    if not 0 <= port <= 65535:
+        yield "os_ssh_port", "it is a port, 1 to 65535, or 0 to leave sshd's own as it is"
+    elif port in (80, 443):
+        yield "os_ssh_port", f"{port} is nginx's"
+    for number, line in enumerate(value["os_firewall_extra_rules"].splitlines(), start=1):
+        # Outside of this project's table it would stay behind when the firewall goes back to what it was.
+        depths = list(itertools.accumulate({"{": 1, "}": -1}.get(sign, 0) for sign in line.partition("#")[0]))
+        if depths and (min(depths) < 0 or depths[-1] != 0):
+            yield "os_firewall_extra_rules", f"line {number} leaves the input chain: {line.strip()}"
+    for address in value["os_ban_ignored"]:
+        try:
+            ipaddress.ip_network(address, strict=False)
+        except ValueError:
+            yield "os_ban_ignored", f"{address} is no address and no network, like 198.51.100.0/24"
+    if int(value["os_ban_after"]) < 0:
+        yield "os_ban_after", "it is a number of failures, or 0 for no bans"
+    if int(value["os_ban_minutes"]) < 1:
+        yield "os_ban_minutes", "it is a number of minutes, 1 at least"
+
+
+def of_certificates(apps, value):
+    """Rules for who makes an app's certificate, as (variable, sentence)."""
+    of_acme = []
+    for app in apps:
+        name, source = app["name"], app.get("certificate")
+        if source in (None, "local", "acme"):
+            if app.get("certificate_key"):
+                yield "apps", f"{name}: certificate_key goes with a certificate that is a file"
+            if (source or (not value["nginx_tls_certificate"] and value["nginx_certificates"])) == "acme":
+                of_acme.append(app)
+        elif not app.get("certificate_key"):
+            yield "apps", f"{name}: certificate is a file (neither local nor acme), so it needs a certificate_key"
+        else:
+            for file in (source, app["certificate_key"]):
+                if not Path(file).expanduser().is_file():
+                    yield "apps", f"{name}: there is no file {file} on this computer"
+    if not of_acme:
+        return
+    if not value["acme_agree_tos"]:
+        yield (
+            "acme_agree_tos",
+            f"it must be true: read the terms of the CA, {value['acme_directory']}, and agree to them",
+        )
+    if not value["acme_directory"].startswith("https://"):
+        yield "acme_directory", "it is the https:// URL of the CA's directory"
+    for app in of_acme:
+        for host in app["server_names"]:
+            if host.startswith("*.") and not value["acme_dns_hook"]:
+                yield "acme_dns_hook", f"{app['name']}: a CA proves {host} by DNS only, so it needs your hook"
 
 
 def of_everything(variables, specs, groups, root):
@@ -145,6 +220,10 @@ def of_everything(variables, specs, groups, root):
         for options in specs.values()
         for name, option in options.items()
     }
+    problems += [("nginx_headers", sentence) for sentence in of_headers(value["nginx_headers"])]
+    for account in value["mysql_extra_accounts"]:
+        if not ACCOUNT.fullmatch(account):
+            problems.append(("mysql_extra_accounts", f"{account!r} is no account, which is written name@host"))
     for pattern in value["hardening_integrity_ignored"]:
         try:
             re.compile(pattern)
@@ -153,9 +232,12 @@ def of_everything(variables, specs, groups, root):
     certificate, key = value["nginx_tls_certificate"], value["nginx_tls_key"]
     if bool(certificate) != bool(key):
         problems.append(("nginx_tls_certificate", "it and nginx_tls_key go together: set both or neither"))
-    for name in ("nginx_tls_certificate", "nginx_tls_key"):
+    if certificate and value["nginx_certificates"] != "local":
+        problems.append(("nginx_certificates", "nginx_tls_certificate is for all apps, so nobody else makes one"))
+    for name in ("nginx_tls_certificate", "nginx_tls_key", "acme_ca_certificate", "acme_dns_hook"):
         if value[name] and not Path(value[name]).expanduser().is_file():
             problems.append((name, f"there is no file {value[name]} on this computer"))
+    problems += of_certificates(apps, value)
     if int(value["app_harakiri"]) >= int(value["nginx_upstream_timeout"]):
         problems.append(("app_harakiri", "it must be less than nginx_upstream_timeout, or nginx gives up first"))
     if value["app_mysql_group"] != value["mysql_socket_group"]:
@@ -168,6 +250,7 @@ def of_everything(variables, specs, groups, root):
             problems.append((name, f"it must be what trace_user says, {value['trace_user']}"))
     if not 0 <= float(value["nginx_trace_ratio"]) <= 100:
         problems.append(("nginx_trace_ratio", "it is a percentage, 0 to 100"))
+    problems += of_access(value)
     return problems
 
 
@@ -175,20 +258,6 @@ def explained(name, error):
     """Why a variable can't be read, and for Ansible Vault how it could."""
     hint = "\nVault's password comes with --ask-vault-pass, or from the file that ANSIBLE_VAULT_PASSWORD_FILE names."
     return f"{name}: {error}{hint if 'vault' in str(error).lower() else ''}"
-
-
-def where_set(name, inventory):
-    """The file and line below the inventory that set a variable, or a hint where it would go."""
-    files = (
-        [inventory]
-        if inventory.is_file()
-        else sorted(path for path in inventory.rglob("*") if path.suffix in {".yml", ".yaml"})
-    )
-    for path in files:
-        for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
-            if re.match(rf"\s*{re.escape(name)}\s*:", line):
-                return f"{path}:{number}"
-    return f"not set below {inventory}; its place is group_vars/all/ there"
 
 
 class ActionModule(ActionBase):

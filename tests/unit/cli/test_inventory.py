@@ -53,6 +53,15 @@ def test_names_of_hosts_are_filled_in(described):
     assert described.hosts["one"].get("ansible_ssh_common_args") == "-o UserKnownHostsFile=/machines/one/known_hosts"
 
 
+@pytest.mark.parametrize("makes", ["acme", "local"])
+def test_private_ca_is_believed_where_it_makes_the_certificates(tmp_path, makes):
+    for name in ("ca.crt", "private.pem"):
+        (tmp_path / name).touch()
+    variables = {"nginx_certificates": makes, "acme_ca_certificate": f"{tmp_path}/private.pem"}
+    expected = "private.pem" if makes == "acme" else "ca.crt"
+    assert inventory.ca_of({**variables, "nginx_local_ca_directory": str(tmp_path)}) == tmp_path / expected
+
+
 def test_other_variables_are_filled_in(described):
     assert described.hosts["two"].get("where") == "/srv/two"
 

@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 
-# Ansible puts a role's module_utils there while the role runs.
-ansible.module_utils.__path__.append(str(ROOT / "roles/machine/module_utils"))
+# Ansible puts a role's module_utils there while the role runs, and those beside a playbook.
+ansible.module_utils.__path__ += [str(ROOT / "roles/machine/module_utils"), str(ROOT / "playbooks/module_utils")]
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,12 @@ def make(ca, tmp_path, monkeypatch):
         def done(**result):
             raise Done(result)
 
-        params = {"directory": str(tmp_path / "ca"), "name": "host", "dns_names": NAMES, "days": 90} | options
+        params = {
+            "directory": str(tmp_path / "ca"),
+            "host": "host",
+            "certificates": {"shop": NAMES},
+            "days": 90,
+        } | options
         fake = types.SimpleNamespace(
             params=params, check_mode=options.get("check_mode", False), exit_json=done, fail_json=done
         )
@@ -40,7 +45,7 @@ def make(ca, tmp_path, monkeypatch):
 
 
 def certificate(tmp_path):
-    return x509.load_pem_x509_certificate((tmp_path / "ca/host.pem").read_bytes())
+    return x509.load_pem_x509_certificate((tmp_path / "ca/host/shop.pem").read_bytes())
 
 
 def test_certificate_is_good_for_its_names_and_openssl_verifies_it(make, tmp_path):
@@ -48,13 +53,15 @@ def test_certificate_is_good_for_its_names_and_openssl_verifies_it(make, tmp_pat
     names = certificate(tmp_path).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == NAMES
     context = ssl.create_default_context(cafile=tmp_path / "ca/ca.crt")
-    context.load_cert_chain(tmp_path / "ca/host.pem")
+    context.load_cert_chain(tmp_path / "ca/host/shop.pem")
     command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-verify_hostname", "b.test", "-CAfile"]
-    done = subprocess.run([*command, tmp_path / "ca/ca.crt", tmp_path / "ca/host.pem"], capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, tmp_path / "ca/ca.crt", tmp_path / "ca/host/shop.pem"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", ["ca.key", "host.pem"])
+@pytest.mark.parametrize("name", ["ca.key", "host/shop.pem"])
 def test_private_keys_are_readable_by_their_owner_alone(make, tmp_path, name):
     make()
     assert (tmp_path / "ca" / name).stat().st_mode & 0o777 == 0o600
@@ -62,15 +69,35 @@ def test_private_keys_are_readable_by_their_owner_alone(make, tmp_path, name):
 
 def test_good_certificate_is_kept(make, tmp_path):
     assert make()["changed"]
-    first = (tmp_path / "ca/host.pem").read_bytes()
+    first = (tmp_path / "ca/host/shop.pem").read_bytes()
     assert not make()["changed"]
-    assert (tmp_path / "ca/host.pem").read_bytes() == first
+    assert (tmp_path / "ca/host/shop.pem").read_bytes() == first
 
 
-@pytest.mark.parametrize("options", [{"dns_names": ["a.test"]}, {"dns_names": [*NAMES, "c.test"]}])
-def test_other_names_make_a_new_certificate(make, options):
+@pytest.mark.parametrize("names", [["a.test"], [*NAMES, "c.test"]])
+def test_other_names_make_a_new_certificate(make, names):
     make()
-    assert make(**options)["changed"]
+    assert make(certificates={"shop": names})["changed"]
+
+
+def test_further_app_gets_a_certificate_of_its_own_and_the_others_keep_theirs(make, tmp_path):
+    make()
+    first = (tmp_path / "ca/host/shop.pem").read_bytes()
+    paths = make(certificates={"shop": NAMES, "blog": ["blog.test"]})["paths"]
+    assert paths == {name: str(tmp_path / f"ca/host/{name}.pem") for name in ("shop", "blog")}
+    assert (tmp_path / "ca/host/shop.pem").read_bytes() == first
+
+
+def test_certificates_that_nobody_asks_for_any_more_are_removed(make, tmp_path):
+    make(certificates={"shop": NAMES, "blog": ["blog.test"]})
+    (tmp_path / "ca/host.pem").touch()  # of the time when a host had one for all its apps
+    (tmp_path / "ca/other").mkdir()
+    (tmp_path / "ca/other/shop.pem").touch()
+    assert make()["changed"]
+    assert sorted(str(path.relative_to(tmp_path / "ca")) for path in (tmp_path / "ca").rglob("*.pem")) == [
+        "host/shop.pem",
+        "other/shop.pem",
+    ]
 
 
 @pytest.mark.parametrize(("days", "replaced"), [(59, False), (61, True)])

@@ -4,6 +4,7 @@ import pytest
 
 ROLE = "roles/preflight/action_plugins/preflight.py"
 GROUPS = {"web": ["a"], "app": ["a"], "db": ["a"]}
+ACME = {"nginx_certificates": "acme", "acme_agree_tos": True}
 APP = {"name": "shop", "source": "shop", "wsgi": "shop:app", "server_names": ["shop.test"]}
 
 
@@ -25,11 +26,22 @@ def problems(preflight, tmp_path):
 
 
 def test_good_inventory_has_no_problem(problems):
-    assert problems(nginx_tls_protocols=["TLSv1.3"], os_admins=[{"name": "ada", "keys": ["ssh-ed25519 AAAA"]}]) == []
+    assert problems(nginx_tls_profile="modern", os_admins=[{"name": "ada", "keys": ["ssh-ed25519 AAAA"]}]) == []
 
 
 def test_git_source_needs_no_folder(problems):
     assert problems(apps=[APP | {"source": "https://git.example.org/shop.git"}]) == []
+
+
+def test_firewall_rules_may_use_sets_and_comments(problems):
+    assert problems(os_firewall_extra_rules="tcp dport { 25, 465 } accept # }\n\n# {") == []
+
+
+def test_certificates_of_all_kinds_stand_side_by_side(problems):
+    own = {"certificate": __file__, "certificate_key": __file__}
+    apps = [APP | {"name": f"shop{number}", "server_names": [f"{number}.test"]} for number in range(3)]
+    kinds = [own, {"certificate": "local"}, {}]
+    assert problems(apps=[app | kind for app, kind in zip(apps, kinds, strict=True)], **ACME) == []
 
 
 def with_app(**changes):
@@ -44,11 +56,11 @@ def without(key):
     ("variables", "expected"),
     [
         (
-            {"nginx_tls_protocls": []},
-            "nginx_tls_protocls: no role knows this variable; did you mean nginx_tls_protocols?",
+            {"nginx_tls_profil": "modern"},
+            "nginx_tls_profil: no role knows this variable; did you mean nginx_tls_profile?",
         ),
         ({"mysql_max_connections": "many"}, "mysql_max_connections"),
-        ({"nginx_tls_protocols": ["SSLv3"]}, "TLSv1.2, TLSv1.3"),
+        ({"nginx_tls_profile": "old"}, "intermediate, modern"),
         ({"os_ssh_permit_root_login": "maybe"}, "prohibit-password"),
         ({"os_admins": [{"name": "ada"}]}, "keys"),
         ({"hardening_profile": "paranoid"}, "default, strict"),
@@ -68,6 +80,10 @@ def without(key):
         (with_app(server_names=[]), "shop: server_names is empty"),
         (with_app(server_names=["a b"]), "'a b' in server_names is not a host name"),
         (with_app(server_names=["x; } server {"]), "is not a host name"),
+        (with_app(headers={"content-security-policy": "x"}), "shop: 'content-security-policy' is no header"),
+        (with_app(headers={"Referrer-Policy": 'a"; b'}), "shop: Referrer-Policy is one line of text"),
+        ({"nginx_headers": {"X-Frame-Options": 1}}, "nginx_headers: X-Frame-Options is one line of text"),
+        ({"mysql_extra_accounts": ["ada"]}, "mysql_extra_accounts: 'ada' is no account"),
         (with_app(static={"/s": "../../etc"}), "static maps a URL prefix"),
         (with_app(static={"/s": "/etc"}), "static maps a URL prefix"),
         (with_app(health_path="readyz"), "health_path begins with /"),
@@ -79,11 +95,35 @@ def without(key):
         ({"apps": [APP, APP | {"name": "other"}]}, "two apps are served under shop.test"),
         ({"nginx_tls_certificate": "/a.pem"}, "set both or neither"),
         ({"nginx_tls_certificate": "/a.pem", "nginx_tls_key": "/b.pem"}, "there is no file /a.pem"),
+        (
+            {"nginx_tls_certificate": __file__, "nginx_tls_key": __file__, "nginx_certificates": "acme"},
+            "nginx_certificates: nginx_tls_certificate is for all apps",
+        ),
+        ({"nginx_certificates": "letsencrypt"}, "local, acme"),
+        (with_app(certificate="/a.pem"), "apps: shop: certificate is a file (neither local nor acme)"),
+        (with_app(certificate="acme", certificate_key="/a.pem"), "apps: shop: certificate_key goes with a certificate"),
+        (with_app(certificate="/a.pem", certificate_key=__file__), "apps: shop: there is no file /a.pem"),
+        ({"nginx_certificates": "acme"}, "acme_agree_tos: it must be true"),
+        (with_app(certificate="acme"), "acme_agree_tos: it must be true"),
+        ({**ACME, "acme_directory": "acme-v02.example.org"}, "acme_directory: it is the https:// URL"),
+        ({**ACME, "acme_ca_certificate": "/a.pem"}, "acme_ca_certificate: there is no file /a.pem"),
+        ({**ACME, "acme_dns_hook": "/a.sh"}, "acme_dns_hook: there is no file /a.sh"),
+        (
+            {**ACME, **with_app(server_names=["*.shop.test"])},
+            "acme_dns_hook: shop: a CA proves *.shop.test by DNS only",
+        ),
         ({"app_harakiri": 60}, "app_harakiri: it must be less than nginx_upstream_timeout"),
         ({"nginx_trace_group": "x"}, "nginx_trace_group: it must be what trace_user says, sanso-trace"),
         ({"trace_user": "x"}, "app_trace_group: it must be what trace_user says, x"),
         ({"mysql_trace_user": "x"}, "mysql_trace_user: it must be what trace_user says"),
         ({"nginx_trace_ratio": 101}, "nginx_trace_ratio: it is a percentage"),
+        ({"os_ssh_port": 443}, "os_ssh_port: 443 is nginx's"),
+        ({"os_ssh_port": 70000}, "os_ssh_port: it is a port"),
+        ({"os_firewall_extra_rules": "accept\n} chain x {"}, "line 2 leaves the input chain: } chain x {"),
+        ({"os_firewall_extra_rules": "tcp dport { 22"}, "line 1 leaves the input chain"),
+        ({"os_ban_ignored": ["office"]}, "os_ban_ignored: office is no address"),
+        ({"os_ban_after": -1}, "os_ban_after: it is a number of failures"),
+        ({"os_ban_minutes": 0}, "os_ban_minutes: it is a number of minutes"),
         ({"app_mysql_group": "x"}, "app_mysql_group: it and mysql_socket_group must be the same group"),
     ],
 )

@@ -5,11 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
-from playwright import sync_api
 
 from sanso.tracing import page as trace_page
 
@@ -90,29 +88,6 @@ TRACES = {"slow": slow, "ended": lambda: ended_at("uwsgi"), "many": many}
 
 
 # A browser
-
-
-def executables() -> list[str | None]:
-    """Where a browser may be: those of the system, and Playwright's own. A snap's sees none of our files."""
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-    return [path for path in found if path and "/snap/" not in str(Path(path).resolve()) + path] + [None]
-
-
-# Not for the whole session: its event loop would be in the way of other tests'.
-@pytest.fixture(scope="module")
-def browser():
-    problems = []
-    with sync_api.sync_playwright() as playwright:
-        for path in executables():
-            try:
-                launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-            except sync_api.Error as error:
-                problems.append(f"{path or 'its own'}: {error.message}")
-                continue
-            yield launched
-            launched.close()
-            return
-    pytest.fail("No browser could be started: ./sanso test unit installs one.\n" + "\n".join(problems))
 
 
 class Watched:

@@ -1,0 +1,52 @@
+"""An audit as a page: one HTML file that asks the network for nothing, runs no script, and trusts nothing it shows."""
+
+from __future__ import annotations
+
+import functools
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from sanso.tracing.page import csp_hash, visible
+
+VERDICTS = {"good": "✓ met", "waived": "✓ waived", "missed": "✗ missed", "worse": "✗ worse than recorded"}
+
+
+def render(data: dict) -> str:
+    """The page of what Judged.as_data() gives. The same data makes the same bytes."""
+    hosts = [host | parts(host) for host in data["hosts"]]
+    unexplained = sum(len(host["open"]) for host in hosts)
+    return template().render(data=data, hosts=hosts, unexplained=unexplained, verdicts=VERDICTS)
+
+
+def parts(host: dict) -> dict:
+    """A host's findings as the page has them: what is open, then what is waived, then the notes by auditor."""
+    weighing = [each for each in host["findings"] if each["severity"] != "note" and not is_of_a_figure(each)]
+    notes = [each for each in host["findings"] if each["severity"] == "note"]
+    return {
+        "open": [each for each in weighing if not each["waived"]],
+        "waived": [each for each in weighing if each["waived"]],
+        "notes": {name: list(those) for name, those in groupby(notes, key=lambda each: each["id"].partition(" ")[0])},
+        "not_run": [each for each in host["auditors"] if not each["ran"]],
+        "ran": [each for each in host["auditors"] if each["ran"]],
+    }
+
+
+def is_of_a_figure(finding: dict) -> bool:
+    """Tell whether it only says what the table says already."""
+    return finding["id"].startswith(("aim:", "record:")) and not finding["waived"]
+
+
+@functools.cache
+def template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=visible,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["csp_hash"] = csp_hash
+    return environment.get_template("page.html.j2")
