@@ -139,10 +139,12 @@ def test_weak_new_password_is_refused(server, person, password):
 
 
 def test_good_new_password_costs_who_guesses(server, person):
+    if server.host.system_info.codename == "noble":
+        pytest.skip("PAM of Ubuntu 24.04 doesn't read the cost from login.defs")
     someone = person()
     done = answered(server, someone, "passwd", PASSWORD, *["ride 4 camels to Kyoto"] * 2)
     assert done.succeeded, done.stderr
-    # yescrypt's parameters: 2^(7+…) blocks; by default it is j9T
+    # yescrypt's parameters; by default they are j9T
     assert server.host.run("getent shadow %s", someone.name).stdout.split(":")[1].startswith("$y$jBT$")
 
 
