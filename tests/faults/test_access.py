@@ -143,7 +143,7 @@ def trying(server, pytestconfig, tmp_path, variables):
             time.sleep(0.1)
         yield time.monotonic()
     finally:
-        for process in family(run.pid):
+        for process in list(family(run.pid)):  # all of them before the first one dies, which would orphan the others
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         run.wait()

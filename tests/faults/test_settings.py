@@ -9,7 +9,6 @@ BROKEN = [
     ("web", {"nginx_extra_server": "nonsense on;"}, "/etc/nginx/conf.d/sites.conf", 'unknown directive "nonsense"'),
     ("web", {"nginx_extra_http": "nonsense on;"}, "/etc/nginx/nginx.conf", 'unknown directive "nonsense"'),
     ("database", {"mysql_extra_settings": "nonsense = 1"}, "/etc/mysql/mysql.conf.d/zz-sanso.cnf", "nonsense"),
-    ("os", {"os_firewall_extra_rules": "nonsense"}, "/etc/nftables.conf", "syntax error"),
 ]
 
 
