@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from itertools import groupby
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from sanso.html import template
 
-from sanso.tracing.page import csp_hash, visible
-
+TEMPLATE = Path(__file__).with_name("page.html.j2")
 VERDICTS = {"good": "✓ met", "waived": "✓ waived", "missed": "✗ missed", "worse": "✗ worse than recorded"}
 
 
@@ -17,7 +15,7 @@ def render(data: dict) -> str:
     """The page of what Judged.as_data() gives. The same data makes the same bytes."""
     hosts = [host | parts(host) for host in data["hosts"]]
     unexplained = sum(len(host["open"]) for host in hosts)
-    return template().render(data=data, hosts=hosts, unexplained=unexplained, verdicts=VERDICTS)
+    return template(TEMPLATE).render(data=data, hosts=hosts, unexplained=unexplained, verdicts=VERDICTS)
 
 
 def parts(host: dict) -> dict:
@@ -36,17 +34,3 @@ def parts(host: dict) -> dict:
 def is_of_a_figure(finding: dict) -> bool:
     """Tell whether it only says what the table says already."""
     return finding["id"].startswith(("aim:", "record:")) and not finding["waived"]
-
-
-@functools.cache
-def template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        finalize=visible,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["csp_hash"] = csp_hash
-    return environment.get_template("page.html.j2")

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 import heapq
 import http
 import itertools
 import json
 import math
-import unicodedata
 from collections import defaultdict
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from sanso.html import template
+
+TEMPLATE = Path(__file__).with_name("page.html.j2")
 TIERS = {
     "client": ("client", "this computer"),
     "nginx": ("nginx", "web server"),
@@ -90,7 +88,7 @@ def render(data: dict) -> str:
     waited = wait_in_queue(data)
     own = own_times(data["spans"], waited)
     tiers = picture(data, own)
-    return template().render(
+    return template(TEMPLATE, ms=milliseconds, percent=percent).render(
         trace=data,
         reason=reason(data["status"]),
         failed=[proof for proof in data["proofs"] if not proof["ok"]],
@@ -107,46 +105,13 @@ def render(data: dict) -> str:
     )
 
 
-@functools.cache
-def template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        finalize=visible,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"ms": milliseconds, "percent": percent, "csp_hash": csp_hash}
-    return environment.get_template("page.html.j2")
-
-
 # Untrusted text
-
-
-def visible(value):
-    """What a template prints: characters that can't be seen, or that turn the line around them, become escapes."""
-    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
-        return value
-    return "".join(map(_visible, value))
-
-
-def _visible(character: str) -> str:
-    if character in "\n\t" or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
-        return character
-    if "\udc80" <= character <= "\udcff":  # a byte that was not UTF-8, as surrogateescape keeps it
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def embedded(data: dict) -> Markup:
     """JSON for a <script>, whose text ends at </script> and changes its meaning at <!--, whatever JSON says."""
     text = json.dumps(data)  # ASCII only: neither U+2028 nor half a surrogate pair is left
     return Markup(text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026"))
-
-
-def csp_hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 # Numbers

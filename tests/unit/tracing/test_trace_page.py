@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sanso import html
 from sanso.tracing import page as trace_page
 
 APP_SOCKET, DATABASE_SOCKET = "/run/app-faults/current.sock", "/run/mysqld/mysqld.sock"
@@ -244,7 +245,7 @@ def test_hostile_text_is_shown_and_does_nothing(show, kind):
     assert page.evaluate("window.hit") is None
     assert page.watched.complaints == []
     assert len(page.watched.requests) == 1
-    shown = trace_page.visible(HOSTILE[kind])
+    shown = html.visible(HOSTILE[kind])
     assert page.locator(".hints bdi").text_content() == shown
     assert page.locator(".evidence dd").first.text_content() == shown
     # Nothing but what the template makes.
@@ -277,7 +278,7 @@ def test_embedded_data_is_the_trace_s(kind):
     ],
 )
 def test_what_can_not_be_seen_is_escaped(text, shown):
-    assert trace_page.visible(text) == shown
+    assert html.visible(text) == shown
 
 
 def test_same_trace_makes_the_same_bytes():
