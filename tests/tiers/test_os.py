@@ -15,6 +15,12 @@ GROUPS = {"web", "app", "db"}
 POWERS = " KMGTPE"  # of 1024, as systemd counts
 
 
+def test_server_knows_its_own_name(host):
+    """Or sudo complains each time."""
+    done = host.run("getent hosts $(hostname)")
+    assert done.succeeded, host.run("cat /etc/hosts").stdout
+
+
 # Admins
 
 
