@@ -80,7 +80,9 @@ class ActionModule(ActionBase):
             "rsa_bits": self._task.args.get("rsa_bits", 4096),
             "token": self.token,
         }
-        result = self._execute_module("access", arguments, task_vars=task_vars)
+        # The files' contents would stand in the server's journal: a module tells there what it was called with.
+        silent = {**task_vars, "ansible_no_target_syslog": True}
+        result = self._execute_module("access", arguments, task_vars=silent)
         if result.get("failed") or not result.get("on_trial"):
             return result
         begun = time.monotonic()
@@ -207,7 +209,8 @@ class ActionModule(ActionBase):
         again = ""
         while time.monotonic() < begun + RETURN:
             try:
-                self.command("true", connection=self.fresh(0))
+                # Waits for a return that is under way; after that, it only says how it went.
+                problems += self.outcome("back", self.fresh(0)).get("problems", [])
                 break
             except Shut as still:
                 again = str(still)
@@ -216,7 +219,7 @@ class ActionModule(ActionBase):
             problems.append(f"a new connection still fails, {again}")
         end = "The old settings are in force again, and a new connection with sudo works: nothing was changed."
         if problems:
-            end = "The old settings were to return, but: " + "; ".join(problems)
+            end = "The old settings were to return, but: " + "; ".join(dict.fromkeys(problems))
         return "\n".join([*self.reasons(shut, paths, port, task_vars), end])
 
     def take_back(self) -> list:

@@ -32,7 +32,9 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
         files = [self.rendered(path, how or {}, task_vars) for path, how in self._task.args["files"].items()]
-        return self._execute_module("render", {"files": files}, task_vars=task_vars)
+        # The files' contents would stand in the server's journal: a module tells there what it was called with.
+        silent = {**task_vars, "ansible_no_target_syslog": True}
+        return self._execute_module("render", {"files": files}, task_vars=silent)
 
     def rendered(self, path: str, how: dict, task_vars: dict) -> dict:
         """What the module is told about a file."""

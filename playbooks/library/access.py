@@ -309,7 +309,6 @@ def main():
             "token": {"type": "str", "required": True, "no_log": False},
         },
         supports_check_mode=True,
-        no_log=True,  # of what it was called with: the files' contents would stand in the journal
     )
     trial = Trial()
     try:

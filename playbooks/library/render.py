@@ -108,7 +108,6 @@ def main():
     module = AnsibleModule(
         argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": FILE}},
         supports_check_mode=True,
-        no_log=True,  # of what it was called with: the files' contents would stand in the journal
     )
     files = module.params["files"]
     diffs = {file["path"]: difference(file) for file in files}

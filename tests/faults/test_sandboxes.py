@@ -98,7 +98,8 @@ def probe(server):
         with removed(host, at, f"{at}.d", "/run/sanso-probe.py", "/run/sanso-probe.json"):
             # The unit's own files in systemd's order, without what ties it to others or starts something.
             host.check_output(f"systemctl cat {unit} | sed -E '/^({TIES})/d; s/%i/current/g' | grep -v '^ ' > {at}")
-            host.check_output("printf '%%s' %s > /run/sanso-probe.py", PROBE)
+            # For every user: root's umask may be strict.
+            host.check_output("printf '%%s' %s > /run/sanso-probe.py; chmod 0644 /run/sanso-probe.py", PROBE)
             more = (
                 "[Service]\nType=oneshot\nStandardOutput=file:/run/sanso-probe.json\n"
                 f"ExecStart=/usr/bin/python3 /run/sanso-probe.py {folder}\n"

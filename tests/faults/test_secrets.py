@@ -120,6 +120,14 @@ def test_journal_has_no_secret(said, run, core, keys):
     assert found == {name: [] for name in secrets}
 
 
+def test_journal_has_nothing_that_files_hold(said, run):
+    """Modules write there what they were called with, unless they are told not to."""
+    called = "ansible-(render|access|certificates) Invoked"
+    assert (
+        run(f"journalctl --all --output=cat | grep --text --extended-regexp --max-count=3 {shlex.quote(called)}") == []
+    )
+
+
 def test_unit_has_no_secret(said, run, core):
     assert run(f"systemctl show --all '*' | grep {pattern(core)}") == []
 

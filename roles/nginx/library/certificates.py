@@ -119,7 +119,6 @@ def main():
             "certificates": {"type": "list", "elements": "dict", "required": True, "options": CERTIFICATE},
         },
         supports_check_mode=True,
-        no_log=True,  # of what it was called with: keys would stand in the journal
     )
     directory, group = Path(module.params["directory"]), module.params["group"]
 
