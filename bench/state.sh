@@ -27,8 +27,8 @@ sed "s/\b$(cat /etc/hostname)\b/HOST/; s/^/names /" /etc/hosts
 # Effective settings, as what uses them reports them
 sshd -T | sed 's/^/sshd /'
 for key in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf "$key" | awk '{ print "host key", $1, $NF }'; done
-# Not who opens connections right now
-nft --stateless --terse list table inet sanso_firewall | sed 's/^/nftables /'
+# Not who opens connections right now, or how many do
+nft --stateless --terse list table inet sanso_firewall | sed 's/[[:space:]]*# count.*//; s/^/nftables /'
 for setting in actions bantime findtime ignoreip journalmatch maxretry; do
     fail2ban-client get sshd "$setting" | sed "s/^/fail2ban $setting /"
 done
@@ -37,7 +37,7 @@ sed -n 's/^-\([^ ]*\) = .*/\1/p' /etc/sysctl.d/*-sanso*.conf | tr . / | while re
     # shellcheck disable=SC2086
     grep -sH '' /proc/sys/$name | sed 's/^/sysctl /'
 done
-findmnt --list --noheadings --output TARGET,VFS-OPTIONS | sed 's/^/mount /'
+findmnt --raw --noheadings --output TARGET,VFS-OPTIONS | sed '/^\/run/d; s/^/mount /' # there, logins come and go
 mysql --batch --skip-column-names <<'SQL'
 SELECT "mysql account", user, host, plugin, account_locked FROM mysql.user;
 SELECT "mysql grant", grantee, table_schema, privilege_type FROM information_schema.schema_privileges;
