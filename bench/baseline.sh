@@ -64,6 +64,7 @@ GRANT SELECT ON performance_schema.events_statements_history_long TO 'sanso-trac
 GRANT SELECT ON performance_schema.events_statements_current TO 'sanso-trace'@'localhost';
 GRANT SELECT ON performance_schema.threads TO 'sanso-trace'@'localhost';
 GRANT SELECT ON performance_schema.session_connect_attrs TO 'sanso-trace'@'localhost';
+ALTER USER IF EXISTS 'debian-sys-maint'@'localhost' IDENTIFIED WITH auth_socket AS 'root';
 SQL
 
 # The release: unpacked, its dependencies from the wheels that came along, migrated, tried, served

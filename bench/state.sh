@@ -20,8 +20,8 @@ list() {
         \) -prune -o "$@"
 }
 list -printf 'file %p %y %m %u:%g %l\n'
-list -type f ! -path /etc/nginx/trace_secret ! -path '/etc/ssh/ssh_host_*' ! -name 'ssl-cert-snakeoil.*' \
-    -exec sha256sum {} + | sed 's/^/content /'
+list -type f ! -path /etc/nginx/trace_secret ! -path /etc/mysql/debian.cnf ! -path '/etc/ssh/ssh_host_*' \
+    ! -name 'ssl-cert-snakeoil.*' -exec sha256sum {} + | sed 's/^/content /'
 sed "s/\b$(cat /etc/hostname)\b/HOST/; s/^/names /" /etc/hosts
 
 # Effective settings, as what uses them reports them
