@@ -49,7 +49,7 @@ def vault(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def inventory(describe, secret, vault):
+def inventory(server, describe, secret, vault):
     """A file of variables that gives the app the secret, encrypted, and an app that doesn't start without."""
     description = describe()
     wanted = hashlib.sha256(secret.encode()).hexdigest()
@@ -59,7 +59,9 @@ def inventory(describe, secret, vault):
     said = subprocess.run(command, input=secret, capture_output=True, text=True, check=True).stdout
     encrypted = Vaulted(re.sub(r"(?m)^ +", "", said.partition("|\n")[2]))
     path = vault.with_name("apps.yml")
-    path.write_text(yaml.safe_dump({"apps": [description | {"secrets": {"PLANTED": encrypted}}]}))
+    description["secrets"] = {"PLANTED": encrypted}
+    others = [each for each in server.settings["apps"] if each["name"] != description["name"]]
+    path.write_text(yaml.safe_dump({"apps": [description, *others]}))
     return path
 
 
