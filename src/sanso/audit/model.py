@@ -8,6 +8,7 @@ from pathlib import Path
 from sanso.ssh import Way
 
 FAIL, WARN, NOTE = "fail", "warn", "note"
+OF_A_FIGURE = ("aim:", "record:")  # how the id of a finding begins that the table tells already
 
 
 class CouldNotAudit(Exception):
@@ -66,7 +67,7 @@ class Finding:
     @property
     def is_of_a_figure(self) -> bool:
         """Tell whether it only says that a figure misses its aim or got worse, as the table does."""
-        return self.id.startswith(("aim:", "record:"))
+        return self.id.startswith(OF_A_FIGURE)
 
 
 @dataclass(frozen=True)

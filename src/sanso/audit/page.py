@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
+from sanso.audit.model import OF_A_FIGURE
 from sanso.html import template
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -33,4 +34,4 @@ def parts(host: dict) -> dict:
 
 def is_of_a_figure(finding: dict) -> bool:
     """Tell whether it only says what the table says already."""
-    return finding["id"].startswith(("aim:", "record:")) and not finding["waived"]
+    return finding["id"].startswith(OF_A_FIGURE) and not finding["waived"]
