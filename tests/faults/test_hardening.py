@@ -210,6 +210,8 @@ def test_forwarding_for_docker_outlives_what_the_server_sets(server, profile):
     server.host.run("/usr/lib/systemd/systemd-sysctl")
     after = server.host.file("/proc/sys/net/ipv4/ip_forward").content_string.strip()
     assert after == ("0" if profile == "strict" else "1")
+    # Which the kernel itself switches on when forwarding goes off.
+    assert server.host.file("/proc/sys/net/ipv4/conf/all/accept_redirects").content_string.strip() == "0"
 
 
 def test_rules_of_docker_outlive_a_reload_of_the_firewall(server):
