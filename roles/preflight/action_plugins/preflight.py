@@ -1,263 +1,17 @@
-"""Check an inventory against what the roles document, on the controller, before anything is sent to a server.
-
-Ansible itself checks a role's variables when the role begins: by then the layers before it have changed the server. And
-it can't notice a misspelt name, which is just another variable. Each problem names the variable, what is expected, and
-where it is set.
-"""
+"""Check an inventory before anything is sent to a server: Ansible's face of sanso.preflight."""
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
-import itertools
-import re
 import sys
 from pathlib import Path
 
-import yaml
 from ansible.errors import AnsibleError
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
-ROLES = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROLES.parent / "src"))
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "src"))
 
-from sanso.places import where_set  # noqa: E402 -- it lies in the checkout, not in Ansible's Python
-
-GROUPS = ("web", "app", "db")
-NO_HOST = "the inventory has no host in this group, which says where that tier runs"
-HOST_NAME = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.I)
-# An app's name is a user, a schema, folders and units too: what the platforms already use under these is not to be had.
-APP_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
-TAKEN = {
-    *(
-        "adm",
-        "admin",
-        "backup",
-        "bin",
-        "daemon",
-        "games",
-        "irc",
-        "list",
-        "lp",
-        "mail",
-        "man",
-        "news",
-        "nobody",
-        "proxy",
-    ),
-    *("root", "sshd", "sudo", "sync", "sys", "syslog", "systemd", "ubuntu", "users", "uucp", "www"),  # users, groups
-    *("mysql", "nginx", "uwsgi"),  # the tiers' own
-    *("information_schema", "performance_schema", "test"),  # schemas
-}
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# As nginx's own are written, so that one is replaced and not sent twice.
-HEADER_NAME = re.compile(r"[A-Z][a-z0-9]*(-[A-Z][a-z0-9]*)*")
-ACCOUNT = re.compile(r"[^@\s]+@[^@\s]+")
-# A path with a host in front, or a URL: what git understands and isn't a folder here.
-GIT_URL = re.compile(r"(https?|ssh|git|file)://|[^/]+@[^/]+:")
-
-
-def load_specs(roles=ROLES):
-    """Role name to the options of its argument_specs.yml; the roles without one take no variables."""
-    return {
-        path.parents[1].name: yaml.safe_load(path.read_text())["argument_specs"]["main"].get("options", {})
-        for path in sorted(roles.glob("*/meta/argument_specs.yml"))
-    }
-
-
-def suggestion(name, known):
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known are: {', '.join(sorted(known))}"
-
-
-def misspelt(variables, specs):
-    """Variables that carry a role's prefix and that no role knows."""
-    known = {name for options in specs.values() for name in options}
-    for name in sorted(variables):
-        role = name.split("_", 1)[0]
-        if role in specs and name.startswith(f"{role}_") and name not in known:
-            of_the_role = {each for each in known if each.startswith(f"{role}_")}
-            yield name, f"no role knows this variable{suggestion(name, of_the_role)}"
-
-
-def unknown_keys(variables, options):
-    """Keys inside a list of dictionaries (an app, an admin) that its description doesn't have."""
-    for name, option in options.items():
-        items = variables.get(name)
-        if "options" not in option or not isinstance(items, list):
-            continue
-        for item in items:
-            for key in sorted(set(item) - set(option["options"])) if isinstance(item, dict) else ():
-                yield name, f"{item.get('name', 'an entry')} has no key {key}{suggestion(key, list(option['options']))}"
-
-
-def mistyped(variables, options):
-    """What Ansible's own check of types, choices and required options finds."""
-    given = {name: variables[name] for name in options if name in variables}
-    for message in ArgumentSpecValidator(options).validate(given).error_messages:
-        named = (name for name in sorted(options, key=len, reverse=True) if re.search(rf"\b{name}\b", message))
-        yield next(named, "inventory"), message
-
-
-def of_headers(headers):
-    """Rules for names and values that nginx will quote."""
-    for name, value in headers.items():
-        if not HEADER_NAME.fullmatch(str(name)):
-            yield f"{name!r} is no header, which is written like Content-Security-Policy"
-        elif not isinstance(value, str) or re.search(r'["\\\r\n]', value):
-            yield f"{name} is one line of text without double quotes and backslashes, not {value!r}"
-
-
-def of_apps(apps):
-    """Rules for app descriptions that types can't say."""
-    for key, what in (("name", "two apps have the name"), ("server_names", "two apps are served under")):
-        values = [value for app in apps for value in (app[key] if isinstance(app[key], list) else [app[key]])]
-        for twice in sorted({value for value in values if values.count(value) > 1}):
-            yield f"{what} {twice}"
-    for app in apps:
-        name = app["name"]
-        if not APP_NAME.fullmatch(name):
-            yield f"{name!r} is no name for an app: it takes a-z, 0-9 and _, a letter first, 31 characters at most"
-        elif name in TAKEN or name.startswith("systemd"):
-            yield f"{name} is taken: an app's name is also a user and a schema, and the system has such a one already"
-        if not app["server_names"]:
-            yield f"{name}: server_names is empty, so nobody could reach it"
-        for host in app["server_names"]:
-            if not HOST_NAME.fullmatch(host):
-                yield f"{name}: {host!r} in server_names is not a host name"
-        for prefix, folder in app.get("static", {}).items():
-            if not prefix.startswith("/") or ".." in Path(folder).parts or Path(folder).is_absolute():
-                yield f"{name}: static maps a URL prefix to a folder inside the source, not {prefix!r} to {folder!r}"
-        environment, secrets = app.get("environment", {}), app.get("secrets", {})
-        for variable in sorted({*environment, *secrets}):
-            if not VARIABLE.fullmatch(variable):
-                yield f"{name}: {variable!r} is no name of an environment variable"
-        for variable in sorted(environment.keys() & secrets.keys()):
-            yield f"{name}: {variable} is in environment and in secrets; one of them would be in vain"
-        for problem in of_headers(app.get("headers", {})):
-            yield f"{name}: {problem}"
-        if not str(app.get("health_path", "/")).startswith("/"):
-            yield f"{name}: health_path begins with /"
-
-
-def of_access(value):
-    """Rules for what decides who gets in. What it then does to us is tried on the server."""
-    port = int(value["os_ssh_port"])
-    if not 0 <= port <= 65535:
-        yield "os_ssh_port", "it is a port, 1 to 65535, or 0 to leave sshd's own as it is"
-    elif port in (80, 443):
-        yield "os_ssh_port", f"{port} is nginx's"
-    for number, line in enumerate(value["os_firewall_extra_rules"].splitlines(), start=1):
-        # Outside of this project's table it would stay behind when the firewall goes back to what it was.
-        depths = list(itertools.accumulate({"{": 1, "}": -1}.get(sign, 0) for sign in line.partition("#")[0]))
-        if depths and (min(depths) < 0 or depths[-1] != 0):
-            yield "os_firewall_extra_rules", f"line {number} leaves the input chain: {line.strip()}"
-    for address in value["os_ban_ignored"]:
-        try:
-            ipaddress.ip_network(address, strict=False)
-        except ValueError:
-            yield "os_ban_ignored", f"{address} is no address and no network, like 198.51.100.0/24"
-    if int(value["os_ban_after"]) < 0:
-        yield "os_ban_after", "it is a number of failures, or 0 for no bans"
-    if int(value["os_ban_minutes"]) < 1:
-        yield "os_ban_minutes", "it is a number of minutes, 1 at least"
-
-
-def of_certificates(apps, value):
-    """Rules for who makes an app's certificate, as (variable, sentence)."""
-    of_acme = []
-    for app in apps:
-        name, source = app["name"], app.get("certificate")
-        if source in (None, "local", "acme"):
-            if app.get("certificate_key"):
-                yield "apps", f"{name}: certificate_key goes with a certificate that is a file"
-            if (source or (not value["nginx_tls_certificate"] and value["nginx_certificates"])) == "acme":
-                of_acme.append(app)
-        elif not app.get("certificate_key"):
-            yield "apps", f"{name}: certificate is a file (neither local nor acme), so it needs a certificate_key"
-        else:
-            for file in (source, app["certificate_key"]):
-                if not Path(file).expanduser().is_file():
-                    yield "apps", f"{name}: there is no file {file} on this computer"
-    if not of_acme:
-        return
-    if not value["acme_agree_tos"]:
-        yield (
-            "acme_agree_tos",
-            f"it must be true: read the terms of the CA, {value['acme_directory']}, and agree to them",
-        )
-    if not value["acme_directory"].startswith("https://"):
-        yield "acme_directory", "it is the https:// URL of the CA's directory"
-    for app in of_acme:
-        for host in app["server_names"]:
-            if host.startswith("*.") and not value["acme_dns_hook"]:
-                yield "acme_dns_hook", f"{app['name']}: a CA proves {host} by DNS only, so it needs your hook"
-
-
-def of_everything(variables, specs, groups, root):
-    """Every problem as (variable, sentence). `root`: the folder that relative sources count from."""
-    problems = [
-        *((group, NO_HOST) for group in GROUPS if not groups.get(group)),
-        *misspelt(variables, specs),
-    ]
-    for options in specs.values():
-        unknown = list(unknown_keys(variables, options))
-        problems += unknown or mistyped(variables, options)
-    if problems:
-        return list(dict.fromkeys(problems))  # what two roles take would be said twice; the rest relies on types
-
-    apps = variables["apps"]
-    problems += [("apps", sentence) for sentence in of_apps(apps)]
-    for app in apps:
-        source = Path(app["source"]).expanduser()
-        if not GIT_URL.match(app["source"]) and not (root / source).is_dir():
-            problems.append(
-                ("apps", f"{app['name']}: its source {app['source']} is neither a folder in {root} nor a git URL")
-            )
-    value = {
-        name: variables.get(name, option.get("default"))
-        for options in specs.values()
-        for name, option in options.items()
-    }
-    problems += [("nginx_headers", sentence) for sentence in of_headers(value["nginx_headers"])]
-    for account in value["mysql_extra_accounts"]:
-        if not ACCOUNT.fullmatch(account):
-            problems.append(("mysql_extra_accounts", f"{account!r} is no account, which is written name@host"))
-    for pattern in value["hardening_integrity_ignored"]:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            problems.append(("hardening_integrity_ignored", f"{pattern!r} is no regular expression: {error}"))
-    certificate, key = value["nginx_tls_certificate"], value["nginx_tls_key"]
-    if bool(certificate) != bool(key):
-        problems.append(("nginx_tls_certificate", "it and nginx_tls_key go together: set both or neither"))
-    if certificate and value["nginx_certificates"] != "local":
-        problems.append(("nginx_certificates", "nginx_tls_certificate is for all apps, so nobody else makes one"))
-    for name in ("nginx_tls_certificate", "nginx_tls_key", "acme_ca_certificate", "acme_dns_hook"):
-        if value[name] and not Path(value[name]).expanduser().is_file():
-            problems.append((name, f"there is no file {value[name]} on this computer"))
-    problems += of_certificates(apps, value)
-    if int(value["app_harakiri"]) >= int(value["nginx_upstream_timeout"]):
-        problems.append(("app_harakiri", "it must be less than nginx_upstream_timeout, or nginx gives up first"))
-    if value["app_mysql_group"] != value["mysql_socket_group"]:
-        problems.append(("app_mysql_group", "it and mysql_socket_group must be the same group"))
-    readers = ["nginx_trace_group", "app_trace_group", "mysql_trace_user"]
-    if value["hardening_profile"] == "strict":
-        readers.append("hardening_proc_group")
-    for name in readers:
-        if value[name] not in ({value["trace_user"]} | ({""} if name == "mysql_trace_user" else set())):
-            problems.append((name, f"it must be what trace_user says, {value['trace_user']}"))
-    if not 0 <= float(value["nginx_trace_ratio"]) <= 100:
-        problems.append(("nginx_trace_ratio", "it is a percentage, 0 to 100"))
-    problems += of_access(value)
-    return problems
-
-
-def explained(name, error):
-    """Why a variable can't be read, and for Ansible Vault how it could."""
-    hint = "\nVault's password comes with --ask-vault-pass, or from the file that ANSIBLE_VAULT_PASSWORD_FILE names."
-    return f"{name}: {error}{hint if 'vault' in str(error).lower() else ''}"
+from sanso import preflight  # noqa: E402 -- it lies in the checkout, not in Ansible's Python
 
 
 class ActionModule(ActionBase):
@@ -265,24 +19,15 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        specs = load_specs()
-        names = {name for options in specs.values() for name in options}
-        prefixes = tuple(f"{role}_" for role in specs)
         variables = {}
-        for name in task_vars:
-            if name in names or name.startswith(prefixes):
-                try:
-                    variables[name] = self._templar.template(task_vars[name])
-                except AnsibleError as error:
-                    raise AnsibleError(explained(name, error)) from None
+        for name in preflight.concerned(task_vars, preflight.load_specs()):
+            try:
+                variables[name] = self._templar.template(task_vars[name])
+            except AnsibleError as error:
+                raise AnsibleError(preflight.explained(name, error)) from None
         inventory = Path(task_vars.get("inventory_file") or task_vars.get("inventory_dir") or ".")
         folder = inventory.parent if inventory.is_file() else inventory
-        problems = of_everything(variables, specs, task_vars["groups"], Path(task_vars["playbook_dir"]).parent)
-        if not problems:
-            return {"changed": False, "ansible_facts": {"__preflight_passed": True}}
-        lines = [f"  {name}: {sentence}\n    ({where_set(name, folder)})" for name, sentence in problems]
-        count = "One thing is" if len(lines) == 1 else f"{len(lines)} things are"
-        return {
-            "failed": True,
-            "msg": f"{count} wrong in the inventory {folder}. Nothing was changed.\n" + "\n".join(lines),
-        }
+        message = preflight.check(variables, task_vars["groups"], folder)
+        if message:
+            return {"failed": True, "msg": message}
+        return {"changed": False, "ansible_facts": {"__preflight_passed": True}}

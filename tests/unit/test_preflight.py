@@ -1,25 +1,28 @@
 """What is wrong in an inventory is found before a server is touched, and is said with names."""
 
-import pytest
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
-ROLE = "roles/preflight/action_plugins/preflight.py"
+import pytest
+import yaml
+
+from sanso import preflight
+
 GROUPS = {"web": ["a"], "app": ["a"], "db": ["a"]}
 ACME = {"nginx_certificates": "acme", "acme_agree_tos": True}
 APP = {"name": "shop", "source": "shop", "wsgi": "shop:app", "server_names": ["shop.test"]}
 
 
-@pytest.fixture(scope="module")
-def preflight(load):
-    return load(ROLE)
-
-
 @pytest.fixture
-def problems(preflight, tmp_path):
+def problems(tmp_path):
     """problems(apps=…, variable=…) returns the sentences, with the variable in front."""
     (tmp_path / "shop").mkdir()
 
     def problems(groups=GROUPS, **variables):
-        found = preflight.of_everything({"apps": [APP], **variables}, preflight.load_specs(), groups, tmp_path)
+        found = preflight.problems({"apps": [APP], **variables}, preflight.load_specs(), groups, tmp_path)
         return [f"{name}: {sentence}" for name, sentence in found]
 
     return problems
@@ -131,8 +134,8 @@ def test_problem_is_named_with_what_is_expected(problems, variables, expected):
     assert expected in "\n".join(problems(**variables))
 
 
-def test_missing_apps_are_named(preflight, tmp_path):
-    found = preflight.of_everything({}, preflight.load_specs(), GROUPS, tmp_path)
+def test_missing_apps_are_named(tmp_path):
+    found = preflight.problems({}, preflight.load_specs(), GROUPS, tmp_path)
     assert [name for name, _ in found] == ["apps"]
 
 
@@ -143,17 +146,62 @@ def test_tier_without_a_host_is_named(problems, group):
     ]
 
 
-def test_place_of_a_variable_is_its_file_and_line(preflight, tmp_path):
+def test_place_of_a_variable_is_its_file_and_line(tmp_path):
     (tmp_path / "group_vars").mkdir()
     (tmp_path / "group_vars/all.yml").write_text("---\nfirst: 1\nsecond: 2\n")
     assert preflight.where_set("second", tmp_path) == f"{tmp_path}/group_vars/all.yml:3"
 
 
-def test_place_of_an_unset_variable_is_where_it_would_go(preflight, tmp_path):
+def test_place_of_an_unset_variable_is_where_it_would_go(tmp_path):
     assert "group_vars/all/" in preflight.where_set("third", tmp_path)
 
 
 @pytest.mark.parametrize(("reason", "hints"), [("no vault secrets found", True), ("'nowhere' is undefined", False)])
-def test_variable_that_can_not_be_read_is_named_with_what_helps(preflight, reason, hints):
+def test_variable_that_can_not_be_read_is_named_with_what_helps(reason, hints):
     said = preflight.explained("apps", Exception(reason))
     assert (said.startswith(f"apps: {reason}"), "--ask-vault-pass" in said) == (True, hints)
+
+
+@pytest.mark.parametrize(("can_ask", "hints"), [(True, True), (False, False)])
+def test_only_an_engine_that_asks_is_said_to_ask(can_ask, hints):
+    assert ("--ask-vault-pass" in preflight.explained("apps", "no vault secrets found", can_ask)) == hints
+
+
+# What an engine calls
+
+
+@pytest.fixture
+def inventory(tmp_path):
+    """inventory(variable=…) describes one server; it gives its folder and its variables."""
+
+    def inventory(**variables):
+        variables = {"apps": [APP | {"source": "sample_app"}], **variables}
+        groups = {group: {"hosts": {"a": {}}} for group in GROUPS}
+        (tmp_path / "hosts.yml").write_text(yaml.safe_dump(groups))
+        (tmp_path / "group_vars").mkdir()
+        (tmp_path / "group_vars/all.yml").write_text(yaml.safe_dump(variables))
+        return tmp_path, variables
+
+    return inventory
+
+
+def test_nothing_is_said_of_a_good_inventory(inventory):
+    folder, variables = inventory(nginx_tls_profile="modern", ansible_user="other variables stand beside")
+    assert preflight.check(variables, GROUPS, folder) == ""
+
+
+def test_message_counts_names_and_says_where(inventory):
+    folder, variables = inventory(nginx_tls_profil="modern", os_ssh_port="many")
+    said = preflight.check(variables, GROUPS, folder)
+    assert said.startswith(f"2 things are wrong in the inventory {folder}. Nothing was changed.\n  nginx_tls_profil: ")
+    assert f"({folder}/group_vars/all.yml:" in said
+
+
+def test_ansible_says_the_same(inventory):
+    folder, variables = inventory(nginx_tls_profile="{{ 'ol' ~ 'd' }}", os_ssh_port="many")
+    command = [Path(sys.executable).with_name("ansible-playbook"), "-i", folder, "playbooks/preflight.yml"]
+    environment = os.environ | {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
+    done = subprocess.run(command, cwd=preflight.ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    (task,) = json.loads(done.stdout)["plays"][0]["tasks"]
+    assert task["hosts"]["a"]["msg"] == preflight.check(variables | {"nginx_tls_profile": "old"}, GROUPS, folder)
