@@ -8,16 +8,11 @@ from types import SimpleNamespace
 
 import jinja2
 import pytest
-from ansible.module_utils import sanso_trial
+from ansible.module_utils import sanso_access, sanso_trial
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import become_loader, connection_loader, init_plugin_loader
 
 from sanso.project import ROOT
-
-
-@pytest.fixture(scope="session")
-def access(load):
-    return load("playbooks/library/access.py")
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +34,7 @@ def trial(tmp_path, monkeypatch):
     (tmp_path / "units").mkdir()
     (tmp_path / "home").mkdir()
     ran = []
-    monkeypatch.setattr(sanso_trial, "run", lambda *command, check=True: ran.append(" ".join(command)) or "")
+    monkeypatch.setattr(sanso_trial, "call", lambda *command, check=True: ran.append(" ".join(command)) or "")
     trial = sanso_trial.Trial()
     trial.ran = ran
     return trial
@@ -157,8 +152,8 @@ def test_program_runs_with_nothing_but_pythons_library():
         ("Later yes", "port 22", ""),  # what this sshd doesn't show
     ],
 )
-def test_line_that_another_file_overrides_is_found(access, content, effective, said):
-    found = access.overridden(content, effective)
+def test_line_that_another_file_overrides_is_found(content, effective, said):
+    found = sanso_access.overridden(content, effective)
     assert said in found if said else found == ""
 
 
@@ -166,8 +161,8 @@ def test_line_that_another_file_overrides_is_found(access, content, effective, s
 
 
 @pytest.fixture
-def ssh_folder(access, tmp_path, monkeypatch):
-    monkeypatch.setattr(access, "SSH", tmp_path)
+def ssh_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(sanso_access, "SSH", tmp_path)
 
     def make(kind, bits=0):
         size = ["-b", str(bits)] if bits else []
@@ -178,23 +173,23 @@ def ssh_folder(access, tmp_path, monkeypatch):
     return SimpleNamespace(path=tmp_path, make=make)
 
 
-def test_short_rsa_key_is_replaced_and_ecdsa_goes(access, ssh_folder):
+def test_short_rsa_key_is_replaced_and_ecdsa_goes(ssh_folder):
     ssh_folder.make("rsa", 2048)
     ssh_folder.make("ecdsa")
-    kinds, gone = access.host_keys(4096)
+    kinds, gone = sanso_access.host_keys(4096)
     assert kinds == ["rsa"]
     assert sorted(change.path.name for change in gone) == ["ssh_host_ecdsa_key", "ssh_host_ecdsa_key.pub"]
 
 
-def test_keys_that_are_good_stay(access, ssh_folder):
+def test_keys_that_are_good_stay(ssh_folder):
     ssh_folder.make("rsa", 2048)
-    assert access.host_keys(2048) == ([], [])
+    assert sanso_access.host_keys(2048) == ([], [])
 
 
-def test_groups_that_are_too_short_are_left_out(access, tmp_path, monkeypatch):
-    monkeypatch.setattr(access, "SSH", tmp_path)
+def test_groups_that_are_too_short_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(sanso_access, "SSH", tmp_path)
     (tmp_path / "moduli").write_text("# Time Type\n2020 2 6 100 2047 2 AA\n2020 2 6 100 3071 2 BB\n")
-    assert access.moduli().content == b"# Time Type\n2020 2 6 100 3071 2 BB\n"
+    assert sanso_access.moduli().content == b"# Time Type\n2020 2 6 100 3071 2 BB\n"
 
 
 # The second connection
