@@ -8,10 +8,12 @@ from types import SimpleNamespace
 
 import jinja2
 import pytest
+from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils import sanso_access, sanso_trial
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import become_loader, connection_loader, init_plugin_loader
 
+from sanso.entrance import Shut
 from sanso.project import ROOT
 
 
@@ -242,19 +244,36 @@ def test_sudo_of_the_second_connection_has_the_password_and_no_memory(plugin):
     assert not plugin._connection.become.get_option("become_flags").startswith("-k ")
 
 
-def test_reasons_name_what_was_tried_what_was_said_and_where_to_look(plugin, tmp_path):
-    plugin._task.args["files"] = {
-        "/etc/nftables.conf": {"variables": ["os_firewall_extra_rules"]},
-        "/etc/ssh/sshd_config.d/00-sanso.conf": {"variables": ["os_ssh_extra_settings"]},
-    }
+def test_door_is_the_inventorys(plugin, tmp_path):
     plugin._templar = SimpleNamespace(template=lambda value: value)
     (tmp_path / "os.yml").write_text("os_firewall_extra_rules: drop\n")
-    variables = {"inventory_hostname": "a", "inventory_dir": str(tmp_path), "os_firewall_extra_rules": "drop"}
-    said = plugin.reasons("Connection timed out", ["/etc/nftables.conf"], 0, variables)
-    assert said[0] == "The new settings would lock us out: nothing answers there: a firewall drops what we send."
-    assert said[1] == "Tried: a new SSH connection as ada to a, port 22, and sudo on it."
-    assert said[2] == "It said: Connection timed out"
-    assert said[-1] == f"  os_firewall_extra_rules: drop ({tmp_path}/os.yml:1)"
+    plugin.variables = {"inventory_hostname": "a", "inventory_dir": str(tmp_path), "os_firewall_extra_rules": "drop"}
+    assert (plugin.user, plugin.host, plugin.port) == ("ada", "a", 22)
+    assert plugin.value("os_firewall_extra_rules") == "drop"
+    assert plugin.place("os_firewall_extra_rules") == f"{tmp_path}/os.yml:1"
+
+
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        ({"rc": 1, "stdout": "", "stderr": "sudo: a password is required\n"}, "sudo: a password is required"),
+        ({"rc": 3, "stdout": "x", "stderr": ""}, "sudo, or what it shall run, failed with 3: x"),
+        (AnsibleConnectionFailure("timed out"), "timed out"),
+    ],
+)
+def test_door_says_why_it_is_shut(plugin, monkeypatch, done, said):
+    def execute(command, sudoable, in_data):
+        if isinstance(done, Exception):
+            raise done
+        return done
+
+    monkeypatch.setattr(plugin, "_low_level_execute_command", execute)
+    monkeypatch.setattr(plugin, "_is_pipelining_enabled", lambda style: True)
+    before = plugin._connection
+    with pytest.raises(Shut) as shut:
+        plugin.anew("true")
+    assert str(shut.value) == said
+    assert plugin._connection is before
 
 
 # The settings
