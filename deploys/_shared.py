@@ -1,8 +1,8 @@
 """What all layers use: a role's values and templates, and the operations that are this project's own.
 
-Nothing that a role says is said again here. A `Role` reads its defaults, variables and templates, filled in by Ansible's
-own code (sanso.variables); and what render, access and the others do on a server is the very code that Ansible's modules
-of these names run there (module_utils/sanso_*.py), sent along with its arguments.
+Nothing that a role says is said again here. A `Role` reads its defaults, variables, tasks and templates, filled in by
+Ansible's own code (sanso.variables); and what render, access and the others do on a server is the very code that
+Ansible's modules of these names run there (module_utils/sanso_*.py), sent along with its arguments.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class Platform(FactBase):
 class Role:
     """One role's values, templates and tasks for the present host.
 
-    What a task says (its module's arguments, its `when`) is read by the task's name: deploys say in which order and after
-    what, and nothing of that again. `role["__nginx_local"] = …` is what a play would register.
+    What a task says (its module's arguments, its `when`) is read by the task's name: deploys say in which order, and
+    after what. `role["__nginx_local"] = …` is what a play would register.
     """
 
     def __init__(self, name: str, **more: Any):
@@ -122,6 +122,10 @@ class Role:
         """A value as a task has it, filled in."""
         self.variables["ansible_check_mode"] = not state.is_executing
         return self.variables.fill(value, **more)
+
+    def holds(self, condition: str | bool) -> bool:
+        """Whether a condition is true that a task has, as its `when`."""
+        return bool(self.fill(f"{{{{ ({condition}) | bool }}}}"))
 
     def task(self, name: str) -> Task:
         try:
@@ -149,7 +153,7 @@ class Task:
         """Whether its `when` holds."""
         conditions = self.said.get("when", [])
         every = conditions if isinstance(conditions, list) else [conditions]
-        return all(self.role.fill("{{ (%s) | bool }}" % each) for each in every)
+        return all(self.role.holds(each) for each in every)
 
     @property
     def script(self) -> str:
@@ -508,4 +512,4 @@ def look(task, outcome):
     if outcome.get("failed") and state.is_executing:
         yield refusal(task.name, outcome["msg"])
     elif not outcome.get("failed"):
-        outcome["changed"] = bool(task.role.fill("{{ (%s) | bool }}" % task.said["changed_when"]))
+        outcome["changed"] = task.role.holds(task.said["changed_when"])
