@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import subprocess
 import tempfile
@@ -72,27 +73,34 @@ class Way:
         return ["ssh", *extra, *self.options, *port, self.name]
 
     def automatic(self, script: str, *extra: str) -> list[str]:
-        """The command that runs a script there, without a question ever being asked."""
+        """The command that runs a script there, without a question ever being asked. extra: ssh's words, which win."""
         CONTROL.mkdir(parents=True, exist_ok=True, mode=0o700)
         # One connection serves this look and the next ones.
         shared = ["ControlMaster=auto", "ControlPersist=60s", f"ControlPath={CONTROL}/sanso-%C"]
         quick = ["BatchMode=yes", f"ConnectTimeout={SECONDS}"]
         options = [word for option in quick + shared for word in ("-o", option)]
-        return [*self.command(*options, *extra), script]
+        return [*self.command(*extra, *options), script]
 
-    def run(self, script: str = "true", *extra: str) -> subprocess.CompletedProcess:
-        """Run a script there. ssh itself fails with 255."""
+    def run(
+        self, script: str = "true", *extra: str, given: bytes = b"", seconds: float | None = 6 * SECONDS
+    ) -> subprocess.CompletedProcess:
+        """Run a script there, which may read what is `given`. ssh itself fails with 255; so does one that takes too long."""
         command = self.automatic(script, *extra)
         # Files, not pipes: the connection that stays behind could hold a pipe open.
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err}
+        with contextlib.ExitStack() as stack:
+            read, out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(3))
+            read.write(given)
+            read.seek(0)
             try:
-                code = subprocess.run(command, **streams, timeout=6 * SECONDS, check=False).returncode
+                code = subprocess.run(
+                    command, stdin=read, stdout=out, stderr=err, timeout=seconds, check=False
+                ).returncode
             except subprocess.TimeoutExpired:
                 return subprocess.CompletedProcess(command, 255, "", "the connection timed out")
             out.seek(0)
             err.seek(0)
-            return subprocess.CompletedProcess(command, code, out.read(), err.read())
+            said, complained = (file.read().decode(errors="replace") for file in (out, err))
+            return subprocess.CompletedProcess(command, code, said, complained)
 
     def problem(self, *extra: str) -> tuple[str, str] | None:
         """(What is wrong with the way, what to do), or None when it is open."""
