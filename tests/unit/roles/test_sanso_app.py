@@ -228,7 +228,7 @@ def test_one_before_that_does_not_serve_any_more_is_said(server, release, old):
     assert server.served is None  # so that the next run tries again
 
 
-MOMENTS = 52  # in which a run may be killed: at least as many as it has
+MOMENTS = 54  # in which a run may be killed: at least as many as it has
 
 BREAKS = {
     "good": lambda server: None,
