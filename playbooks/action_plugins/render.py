@@ -17,39 +17,19 @@ Returns paths (those that changed), and diff. A handler that is for some of the 
 
 from __future__ import annotations
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import lookup_loader
+import sys
+from pathlib import Path
 
-KEYS = {"template", "content", "state", "owner", "group", "mode", "validate"}
-DEFAULTS = {"state": "present", "owner": "root", "group": "root", "mode": "0644", "validate": ""}
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "src"))
+
+from sanso.actions import Action  # noqa: E402 -- it lies in the checkout, not in Ansible's Python
+from sanso.files import RENDERED  # noqa: E402 -- as above
 
 
-class ActionModule(ActionBase):
-    _supports_check_mode = True
+class ActionModule(Action):
     _VALID_ARGS = frozenset({"files"})
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        files = [self.rendered(path, how or {}, task_vars) for path, how in self._task.args["files"].items()]
-        # The files' contents would stand in the server's journal: a module tells there what it was called with.
-        silent = {**task_vars, "ansible_no_target_syslog": True}
-        return self._execute_module("render", {"files": files}, task_vars=silent)
-
-    def rendered(self, path: str, how: dict, task_vars: dict) -> dict:
-        """What the module is told about a file."""
-        if unknown := how.keys() - KEYS:
-            raise AnsibleActionFail(
-                f"{path} has no key {', '.join(sorted(unknown))}; known are {', '.join(sorted(KEYS))}"
-            )
-        file = {"path": path, "content": "", **DEFAULTS, **how}
-        template = file.pop("template", f"{path.lstrip('/')}.j2")
-        if file["state"] == "present" and "content" not in how:
-            file["content"] = self.content(template, task_vars)
-        return file
-
-    def content(self, template: str, task_vars: dict) -> str:
-        lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
-        # Where the role's templates lie: lookups are told in their variables.
-        variables = {**task_vars, "ansible_search_path": self._task.get_search_path()}
-        return lookup.run([template], variables=variables)[0]
+        return self.silently("render", {"files": self.told(RENDERED, task_vars)}, task_vars)

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """A trial of settings that decide who gets in: what was is kept, and comes back by itself unless somebody gets in.
 
-On a server this file has two lives. The module `access` imports it; and during a trial a copy of it lies beside what
-is kept, where systemd runs it when the time is over, and at the next boot. So it needs nothing but Python's library.
+On a server this file has two lives. Who changes files there imports it; and during a trial a copy of it lies beside
+what is kept, where systemd runs it when the time is over, and at the next boot. So it needs nothing but Python's
+library.
 
     trial.py keep TOKEN    the new settings stay: whoever can say so came in with them
     trial.py back [TOKEN]  the old ones return
@@ -17,7 +18,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,73 +97,108 @@ class Change:
         return here == (True, self.mode, self.uid, self.gid) and self.path.read_bytes() == self.content
 
     def make(self):
-        if self.content is None:
-            self.path.unlink(missing_ok=True)
-            return
-        folder = self.path.parent
-        if not folder.is_dir():
-            folder.mkdir(parents=True)
-            # Of a user's own folder (.ssh), nobody else's business; of the system's, everybody's.
+        replace([self])
+
+    def candidate(self) -> Path:
+        """Put the new content beside its place, and return where: a rename on one file system is atomic."""
+        self.make_folders()
+        # The dot and the end keep it from being read as one of a folder's drop-ins.
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".sanso")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(self.content)
+                file.flush()
+                os.fchown(file.fileno(), self.uid, self.gid)
+                os.fchmod(file.fileno(), self.mode)
+                os.fsync(file.fileno())
+        except OSError:
+            Path(name).unlink()
+            raise
+        return Path(name)
+
+    def make_folders(self):
+        missing = [folder for folder in self.path.parents if not folder.is_dir()]
+        for folder in reversed(missing):
+            folder.mkdir()
+            # Of a user's own folder (.ssh), nobody else's business; of the system's, everybody's, whatever the umask.
             os.chown(folder, self.uid, self.gid)
             folder.chmod(0o700 if self.uid else 0o755)
-        # The dot and the end keep it from being read as one of a folder's drop-ins.
-        beside = folder / f".{self.path.name}.sanso"
-        beside.unlink(missing_ok=True)
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(self.content)
-            file.flush()
-            os.fchown(file.fileno(), self.uid, self.gid)
-            os.fchmod(file.fileno(), self.mode)
-            os.fsync(file.fileno())
-        beside.replace(self.path)
 
 
-def run(*command: str, check: bool = True) -> str:
-    """Its standard output; with `check`, a failure is Failed with what it said."""
+def replace(changes: Sequence[Change], judge: Callable[[Change, Path], None] = lambda change, candidate: None):
+    """Make the changes, all of them or none. `judge` is asked about each candidate once all are there; it may raise."""
+    candidates = []
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        for change in changes:
+            if change.content is not None:
+                candidates.append((change, change.candidate()))
+        for change, candidate in candidates:
+            judge(change, candidate)
+        for change, candidate in candidates:
+            candidate.replace(change.path)
+    finally:
+        for _, candidate in candidates:
+            candidate.unlink(missing_ok=True)
+    for change in changes:
+        if change.content is None:
+            change.path.unlink(missing_ok=True)
+
+
+def tried(command: Sequence[str], given: str | None = None, seconds: int = PATIENCE) -> tuple[str, str]:
+    """What it says when it fails, else nothing; and its output. given: what it may read."""
+    stdin = {"stdin": subprocess.DEVNULL} if given is None else {"input": given}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, **stdin)
     except subprocess.TimeoutExpired:
-        if not check:
-            return ""
-        raise Failed(f"`{' '.join(command)}` took more than {PATIENCE} s") from None
-    if check and done.returncode:
-        raise Failed(f"`{' '.join(command)}` said: {(done.stderr or done.stdout).strip()}")
-    return done.stdout
+        return f"it took more than {seconds} s", ""
+    except OSError as error:
+        return str(error), ""
+    said = f"{(done.stderr or done.stdout).strip()} (exit code {done.returncode})" if done.returncode else ""
+    return said, done.stdout
+
+
+def call(*command: str, check: bool = True, seconds: int = PATIENCE) -> str:
+    """Its standard output; with `check`, a failure is Failed with what it said."""
+    said, out = tried(command, seconds=seconds)
+    if check and said:
+        raise Failed(f"`{' '.join(command)}` said: {said}")
+    return out
 
 
 def is_active(unit: str) -> bool:
     """Also while it reads its settings again."""
-    return run("systemctl", "is-active", unit, check=False).strip() in {"active", "reloading", "activating"}
+    return call("systemctl", "is-active", unit, check=False).strip() in {"active", "reloading", "activating"}
 
 
 def listening() -> list[str]:
     """Where sshd's settings tell it to listen."""
-    lines = run("/usr/sbin/sshd", "-T", check=False).lower().splitlines()
+    lines = call("/usr/sbin/sshd", "-T", check=False).lower().splitlines()
     return sorted(line for line in lines if line.startswith(("port ", "listenaddress ")))
 
 
 def tell(services: set[str], moved: bool):
     """Let running services read their settings again. moved: sshd shall listen elsewhere than before."""
     if "nftables" in services:
-        run("systemctl", "enable", "--quiet", "nftables")
-        run("systemctl", "reload-or-restart", "nftables")  # starts it, or reloads: a restart would flush others' tables
+        call("systemctl", "enable", "--quiet", "nftables")
+        # Starts it, or reloads: a restart would flush others' tables.
+        call("systemctl", "reload-or-restart", "nftables")
     if "ssh" in services:
         tell_ssh(moved, is_active("ssh.socket"))
     if "fail2ban" in services and Path("/usr/bin/fail2ban-client").exists():
-        run("systemctl", "enable", "--quiet", "fail2ban")
-        run("systemctl", "reload-or-restart", "fail2ban")
+        call("systemctl", "enable", "--quiet", "fail2ban")
+        call("systemctl", "reload-or-restart", "fail2ban")
 
 
 def tell_ssh(moved: bool, socket: bool):
     """socket: whether systemd listens for sshd, which hides the reload of a changed port."""
     if moved:
         # Since 22.10, Ubuntu's socket gets sshd's addresses from a generator, which runs now.
-        run("systemctl", "daemon-reload")
+        call("systemctl", "daemon-reload")
     if moved and socket:
-        run("systemctl", "restart", "ssh.socket")
-        run("systemctl", "start", "ssh.service")
+        call("systemctl", "restart", "ssh.socket")
+        call("systemctl", "start", "ssh.service")
     else:
-        run("systemctl", "reload-or-restart", "ssh.service")
+        call("systemctl", "reload-or-restart", "ssh.service")
 
 
 class Trial:
@@ -209,7 +247,7 @@ class Trial:
         shutil.rmtree(keeping, ignore_errors=True)
         keeping.mkdir(mode=0o700)
         files = [self.keep_file(change.path, keeping / str(number)) for number, change in enumerate(changes)]
-        disabled = run("systemctl", "is-enabled", "nftables", check=False).strip() == "disabled"
+        disabled = call("systemctl", "is-enabled", "nftables", check=False).strip() == "disabled"
         user = os.environ.get("SUDO_USER") or os.environ.get("USER") or "root"
         manifest = {"token": token, "since": time.time(), "boot": boot(), "user": user, "files": files}
         manifest |= {"services": sorted(services), "socket": is_active("ssh.socket"), "nftables_was_disabled": disabled}
@@ -247,8 +285,8 @@ class Trial:
         wants.unlink(missing_ok=True)
         wants.symlink_to(f"../{NAME}.service")
         os.sync()  # a power cut is a reboot too
-        run("systemctl", "daemon-reload")
-        run("systemctl", "start", f"{NAME}.timer", f"{NAME}.path")
+        call("systemctl", "daemon-reload")
+        call("systemctl", "start", f"{NAME}.timer", f"{NAME}.path")
 
     def end(self, result: dict):
         """Forget what was kept, and disarm."""
@@ -261,8 +299,8 @@ class Trial:
         for kind in ("service", "timer", "path"):
             (UNITS / f"{NAME}.{kind}").unlink(missing_ok=True)
         shutil.rmtree(DOOR, ignore_errors=True)
-        run("systemctl", "stop", f"{NAME}.timer", f"{NAME}.path", check=False)
-        run("systemctl", "daemon-reload", check=False)
+        call("systemctl", "stop", f"{NAME}.timer", f"{NAME}.path", check=False)
+        call("systemctl", "daemon-reload", check=False)
 
     def outcome(self, token: str) -> dict:
         """How the trial with this token ended; {} if it hasn't, or never was."""
@@ -299,7 +337,7 @@ class Trial:
         if "nftables" in services:
             attempt(self.firewall_back, manifest["nftables_was_disabled"])
         if "fail2ban" in services and is_active("fail2ban"):
-            attempt(run, "systemctl", "reload", "fail2ban")
+            attempt(call, "systemctl", "reload", "fail2ban")
         result = {"token": manifest["token"], "kept": False, "problems": problems}
         self.end(result)
         return result
@@ -317,10 +355,10 @@ class Trial:
     @staticmethod
     def ssh_back(manifest: dict):
         if manifest["boot"] != boot() and not is_active("ssh.service") and not is_active("ssh.socket"):
-            run("systemctl", "daemon-reload")  # the generator ran before this; what it made for the socket is undone
+            call("systemctl", "daemon-reload")  # the generator ran before this; what it made for the socket is undone
             return  # both start after this
         # What could not bind its new port is dead, and tried too often to be started once more.
-        run("systemctl", "reset-failed", "ssh.socket", "ssh.service", check=False)
+        call("systemctl", "reset-failed", "ssh.socket", "ssh.service", check=False)
         tell_ssh(moved=True, socket=manifest["socket"])
 
     @staticmethod
@@ -328,11 +366,11 @@ class Trial:
         """Only this project's table: others' stay as they are."""
         rules = Path("/etc/nftables.conf")
         if is_active("nftables") and rules.exists() and "table inet sanso_firewall" in rules.read_text():
-            run("nft", "-f", str(rules))
+            call("nft", "-f", str(rules))
         else:
-            run("nft", "delete", "table", "inet", "sanso_firewall", check=False)
+            call("nft", "delete", "table", "inet", "sanso_firewall", check=False)
         if was_disabled:
-            run("systemctl", "disable", "--quiet", "nftables")
+            call("systemctl", "disable", "--quiet", "nftables")
 
 
 def boot() -> str:

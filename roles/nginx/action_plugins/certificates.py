@@ -9,35 +9,27 @@ for), files (their contents make the PEM file), and only_if_missing (whoever els
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "src"))
+
+from sanso.actions import Action  # noqa: E402 -- it lies in the checkout, not in Ansible's Python
+from sanso.files import joined  # noqa: E402 -- as above
 
 
-class ActionModule(ActionBase):
-    _supports_check_mode = True
+class ActionModule(Action):
     _VALID_ARGS = frozenset({"directory", "group", "certificates"})
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
-        arguments["certificates"] = [
-            {
-                "name": certificate["name"],
-                "names": certificate["names"],
-                "only_if_missing": certificate["only_if_missing"],
-                "pem": "".join(self.content(file) for file in certificate["files"]),
-            }
-            for certificate in arguments["certificates"]
-        ]
-        # Keys would stand in the server's journal: a module tells there what it was called with.
-        silent = {**task_vars, "ansible_no_target_syslog": True}
-        return self._execute_module("certificates", arguments, task_vars=silent)
-
-    def content(self, file: str) -> str:
+        described = [dict(certificate) for certificate in self._task.args["certificates"]]
         try:
-            text = Path(self._loader.get_real_file(str(Path(file).expanduser()))).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise AnsibleActionFail(f"{file}: {error}") from error
-        return text if text.endswith("\n") else f"{text}\n"
+            for certificate in described:
+                certificate["pem"] = joined(certificate.pop("files"), self._loader.get_real_file)
+        except ValueError as error:
+            raise AnsibleActionFail(str(error)) from error
+        return self.silently("certificates", {**self._task.args, "certificates": described}, task_vars)

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 # Ansible puts a role's module_utils there while the role runs, and those beside a playbook.
-ansible.module_utils.__path__ += [str(ROOT / "roles/machine/module_utils"), str(ROOT / "playbooks/module_utils")]
+OURS = ["playbooks", "roles/machine", "roles/nginx"]
+ansible.module_utils.__path__ += [str(ROOT / folder / "module_utils") for folder in OURS]
 
 
 @pytest.fixture(scope="session")

@@ -8,16 +8,13 @@ from types import SimpleNamespace
 
 import jinja2
 import pytest
-from ansible.module_utils import sanso_trial
+from ansible.errors import AnsibleConnectionFailure
+from ansible.module_utils import sanso_access, sanso_trial
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import become_loader, connection_loader, init_plugin_loader
 
+from sanso.entrance import Shut
 from sanso.project import ROOT
-
-
-@pytest.fixture(scope="session")
-def access(load):
-    return load("playbooks/library/access.py")
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +36,7 @@ def trial(tmp_path, monkeypatch):
     (tmp_path / "units").mkdir()
     (tmp_path / "home").mkdir()
     ran = []
-    monkeypatch.setattr(sanso_trial, "run", lambda *command, check=True: ran.append(" ".join(command)) or "")
+    monkeypatch.setattr(sanso_trial, "call", lambda *command, check=True: ran.append(" ".join(command)) or "")
     trial = sanso_trial.Trial()
     trial.ran = ran
     return trial
@@ -157,8 +154,8 @@ def test_program_runs_with_nothing_but_pythons_library():
         ("Later yes", "port 22", ""),  # what this sshd doesn't show
     ],
 )
-def test_line_that_another_file_overrides_is_found(access, content, effective, said):
-    found = access.overridden(content, effective)
+def test_line_that_another_file_overrides_is_found(content, effective, said):
+    found = sanso_access.overridden(content, effective)
     assert said in found if said else found == ""
 
 
@@ -166,8 +163,8 @@ def test_line_that_another_file_overrides_is_found(access, content, effective, s
 
 
 @pytest.fixture
-def ssh_folder(access, tmp_path, monkeypatch):
-    monkeypatch.setattr(access, "SSH", tmp_path)
+def ssh_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(sanso_access, "SSH", tmp_path)
 
     def make(kind, bits=0):
         size = ["-b", str(bits)] if bits else []
@@ -178,23 +175,23 @@ def ssh_folder(access, tmp_path, monkeypatch):
     return SimpleNamespace(path=tmp_path, make=make)
 
 
-def test_short_rsa_key_is_replaced_and_ecdsa_goes(access, ssh_folder):
+def test_short_rsa_key_is_replaced_and_ecdsa_goes(ssh_folder):
     ssh_folder.make("rsa", 2048)
     ssh_folder.make("ecdsa")
-    kinds, gone = access.host_keys(4096)
+    kinds, gone = sanso_access.host_keys(4096)
     assert kinds == ["rsa"]
     assert sorted(change.path.name for change in gone) == ["ssh_host_ecdsa_key", "ssh_host_ecdsa_key.pub"]
 
 
-def test_keys_that_are_good_stay(access, ssh_folder):
+def test_keys_that_are_good_stay(ssh_folder):
     ssh_folder.make("rsa", 2048)
-    assert access.host_keys(2048) == ([], [])
+    assert sanso_access.host_keys(2048) == ([], [])
 
 
-def test_groups_that_are_too_short_are_left_out(access, tmp_path, monkeypatch):
-    monkeypatch.setattr(access, "SSH", tmp_path)
+def test_groups_that_are_too_short_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(sanso_access, "SSH", tmp_path)
     (tmp_path / "moduli").write_text("# Time Type\n2020 2 6 100 2047 2 AA\n2020 2 6 100 3071 2 BB\n")
-    assert access.moduli().content == b"# Time Type\n2020 2 6 100 3071 2 BB\n"
+    assert sanso_access.moduli().content == b"# Time Type\n2020 2 6 100 3071 2 BB\n"
 
 
 # The second connection
@@ -247,19 +244,36 @@ def test_sudo_of_the_second_connection_has_the_password_and_no_memory(plugin):
     assert not plugin._connection.become.get_option("become_flags").startswith("-k ")
 
 
-def test_reasons_name_what_was_tried_what_was_said_and_where_to_look(plugin, tmp_path):
-    plugin._task.args["files"] = {
-        "/etc/nftables.conf": {"variables": ["os_firewall_extra_rules"]},
-        "/etc/ssh/sshd_config.d/00-sanso.conf": {"variables": ["os_ssh_extra_settings"]},
-    }
+def test_door_is_the_inventorys(plugin, tmp_path):
     plugin._templar = SimpleNamespace(template=lambda value: value)
     (tmp_path / "os.yml").write_text("os_firewall_extra_rules: drop\n")
-    variables = {"inventory_hostname": "a", "inventory_dir": str(tmp_path), "os_firewall_extra_rules": "drop"}
-    said = plugin.reasons("Connection timed out", ["/etc/nftables.conf"], 0, variables)
-    assert said[0] == "The new settings would lock us out: nothing answers there: a firewall drops what we send."
-    assert said[1] == "Tried: a new SSH connection as ada to a, port 22, and sudo on it."
-    assert said[2] == "It said: Connection timed out"
-    assert said[-1] == f"  os_firewall_extra_rules: drop ({tmp_path}/os.yml:1)"
+    plugin.variables = {"inventory_hostname": "a", "inventory_dir": str(tmp_path), "os_firewall_extra_rules": "drop"}
+    assert (plugin.user, plugin.host, plugin.port) == ("ada", "a", 22)
+    assert plugin.value("os_firewall_extra_rules") == "drop"
+    assert plugin.place("os_firewall_extra_rules") == f"{tmp_path}/os.yml:1"
+
+
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        ({"rc": 1, "stdout": "", "stderr": "sudo: a password is required\n"}, "sudo: a password is required"),
+        ({"rc": 3, "stdout": "x", "stderr": ""}, "sudo, or what it shall run, failed with 3: x"),
+        (AnsibleConnectionFailure("timed out"), "timed out"),
+    ],
+)
+def test_door_says_why_it_is_shut(plugin, monkeypatch, done, said):
+    def execute(command, sudoable, in_data):
+        if isinstance(done, Exception):
+            raise done
+        return done
+
+    monkeypatch.setattr(plugin, "_low_level_execute_command", execute)
+    monkeypatch.setattr(plugin, "_is_pipelining_enabled", lambda style: True)
+    before = plugin._connection
+    with pytest.raises(Shut) as shut:
+        plugin.anew("true")
+    assert str(shut.value) == said
+    assert plugin._connection is before
 
 
 # The settings

@@ -1,10 +1,11 @@
-"""What nginx is given is good, or what it has stays: the module of the role nginx, on any folder."""
+"""What nginx is given is good, or what it has stays: what the role nginx runs, on any folder."""
 
 import datetime
-import subprocess
-import types
+import os
 
 import pytest
+from ansible.module_utils import sanso_certificates
+from ansible.module_utils.sanso_trial import Failed
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -33,43 +34,21 @@ def make_pem(*names, days=1, key=None, encryption=None):
 
 
 @pytest.fixture
-def install(load, tmp_path, monkeypatch):
-    """install(check_mode=…, shop=(pem, names)) runs the module on tmp_path/tls and returns its result."""
-    role = load("roles/nginx/library/certificates.py")
+def install(tmp_path, monkeypatch):
+    """install(checking=…, shop=(pem, names)) gives nginx these, in tmp_path/tls: the result, or why not as its msg."""
+    # Whose they are, root's alone can say: tests/tiers looks at it.
+    monkeypatch.setattr(sanso_certificates, "ids", lambda owner, group, checking: (os.getuid(), os.getgid()))
 
-    class Done(Exception):
-        pass
-
-    def run_command(command, data=""):
-        done = subprocess.run(command, input=data, capture_output=True, text=True)
-        return done.returncode, done.stdout, done.stderr
-
-    def install(check_mode=False, only_if_missing=False, **certificates):
-        def done(**result):
-            raise Done(result)
-
-        fake = types.SimpleNamespace(
-            params={
-                "directory": str(tmp_path / "tls"),
-                "group": "ssl-cert",
-                "certificates": [
-                    {"name": name, "names": names, "pem": pem, "only_if_missing": only_if_missing}
-                    for name, (pem, names) in certificates.items()
-                ],
-            },
-            check_mode=check_mode,
-            exit_json=done,
-            fail_json=done,
-            run_command=run_command,
-            # Whose they are, root's alone can say: tests/tiers looks at it.
-            set_owner_if_different=lambda path, name, changed: changed,
-            set_group_if_different=lambda path, name, changed: changed,
-            set_mode_if_different=lambda path, mode, changed: changed,
-        )
-        monkeypatch.setattr(role, "AnsibleModule", lambda **_: fake)
-        with pytest.raises(Done) as caught:
-            role.main()
-        return caught.value.args[0]
+    def install(checking=False, only_if_missing=False, **certificates):
+        described = [
+            {"name": name, "names": names, "pem": pem, "only_if_missing": only_if_missing}
+            for name, (pem, names) in certificates.items()
+        ]
+        arguments = {"directory": str(tmp_path / "tls"), "group": "ssl-cert", "certificates": described}
+        try:
+            return sanso_certificates.run(arguments, checking)
+        except Failed as failed:
+            return {"msg": str(failed)}
 
     return install
 
@@ -81,7 +60,7 @@ def there(tmp_path):
 def test_good_ones_are_installed_once(install, tmp_path):
     shop, blog = make_pem("shop.test", "www.shop.test"), make_pem("blog.test")
     apps = {"shop": (shop, ["www.shop.test", "shop.test"]), "blog": (blog, ["blog.test"])}
-    assert install(**apps) == {"changed": True, "names": ["shop", "blog"]}
+    assert install(**apps) == {"changed": True, "names": ["shop", "blog"], "diff": []}
     assert there(tmp_path) == {"shop.pem": shop, "blog.pem": blog}
     assert not install(**apps)["changed"]
 
@@ -132,7 +111,18 @@ def test_certificate_of_somebody_else_is_kept(install, tmp_path):
 
 
 def test_check_mode_judges_and_writes_nothing(install, tmp_path):
-    assert install(check_mode=True, shop=(make_pem("shop.test"), ["shop.test"]))["changed"]
-    assert install(check_mode=True, shop=("", ["shop.test"]))["changed"]  # the local CA would make it
-    assert "msg" in install(check_mode=True, shop=(make_pem("a.test"), ["shop.test"]))
+    assert install(checking=True, shop=(make_pem("shop.test"), ["shop.test"]))["changed"]
+    assert install(checking=True, shop=("", ["shop.test"]))["changed"]  # the local CA would make it
+    assert "msg" in install(checking=True, shop=(make_pem("a.test"), ["shop.test"]))
     assert not (tmp_path / "tls").exists()
+
+
+@pytest.mark.parametrize("path", ["tls", "tls/shop.pem"])
+def test_key_that_others_may_read_is_closed_again(install, tmp_path, path):
+    pem = make_pem("shop.test")
+    install(shop=(pem, ["shop.test"]))
+    right = (tmp_path / path).stat().st_mode
+    (tmp_path / path).chmod(0o777)
+    assert install(checking=True, shop=(pem, ["shop.test"]))["changed"]
+    assert install(shop=(pem, ["shop.test"]))["changed"]
+    assert (tmp_path / path).stat().st_mode == right

@@ -6,11 +6,14 @@ import getpass
 import grp
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from ansible.module_utils import sanso_render
+from ansible.module_utils.sanso_trial import Change, Failed
 
 ROOT = Path(__file__).parents[3]
 
@@ -115,3 +118,55 @@ def test_mistake_is_named(render, target, how, said):
     code, result = render({"one": {"content": "1\n", **how}})
     assert (code, said in result["msg"]) == (2, True), result
     assert list(target.iterdir()) == []
+
+
+# What runs on the server, by itself
+
+
+@pytest.fixture
+def write(target):
+    """write(name, checking=…, **how) gives the server one file."""
+    me = {"owner": getpass.getuser(), "group": grp.getgrgid(os.getgid()).gr_name}
+
+    def write(name, checking=False, **how):
+        file = {"content": "new\n", "state": "present", "mode": "0644", "validate": "", **me, **how}
+        return sanso_render.run({"files": [{"path": str(target / name), **file}]}, checking)
+
+    return write
+
+
+@pytest.mark.parametrize("kind", ["owner", "group"])
+def test_owner_that_is_not_there_yet_fails_no_check(write, target, kind):
+    write("one")
+    result = write("one", checking=True, **{kind: "nobody-yet"})
+    assert result["changed"]
+    assert "(a new one)" in result["diff"][0]["after"]
+    with pytest.raises(Failed, match=r"there is no (user|group) nobody-yet"):
+        write("one", **{kind: "nobody-yet"})
+    assert [each.name for each in target.iterdir()] == ["one"]
+
+
+def test_mode_that_differs_is_shown(write, target):
+    write("one")
+    (target / "one").chmod(0o666)
+    diff = write("one")["diff"][0]
+    assert (diff["before"][-5:], diff["after"][-5:]) == ("0666\n", "0644\n")
+    assert diff["after_header"] == f"{target / 'one'} (owner, group, mode)"
+
+
+def test_new_folders_are_open_whatever_the_umask(target, monkeypatch):
+    for name in ("chown", "fchown"):  # root alone may
+        monkeypatch.setattr(os, name, lambda *words: None)
+    before = os.umask(0o077)
+    try:
+        Change(target / "a/b/c", b"").make()
+    finally:
+        os.umask(before)
+    assert [(target / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o755, 0o755]
+
+
+def test_candidate_lies_beside_under_a_name_that_a_validation_may_rely_on(write, target):
+    said = write("one", validate='sh -c \'ls -A "$(dirname "$1")" > "$1.seen"\' validate %s')
+    assert said["changed"]
+    seen = next(target.glob(".one.*.seen")).read_text().split()
+    assert [re.fullmatch(r"\.one\.[^.]+\.sanso(\.seen)?", name) is not None for name in seen] == [True, True]
