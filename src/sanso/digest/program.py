@@ -17,6 +17,7 @@ import os
 import pwd
 import re
 import stat
+import struct
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -443,7 +444,26 @@ def metadata(path: Path, described: os.stat_result) -> dict:
     facts = {"kind": kind, "owner": user_name(described.st_uid), "group": group_name(described.st_gid)}
     if kind == "link":  # which has no mode of its own
         return {**facts, "to": str(path.readlink())}
-    return {**facts, "mode": f"{stat.S_IMODE(described.st_mode):04o}"}
+    return {**facts, "mode": f"{stat.S_IMODE(described.st_mode):04o}", **acls(path)}
+
+
+def acls(path: Path) -> dict[str, str]:
+    """Who may beside owner and group, where a file or a folder says so. A mode's group bits are a mask then."""
+    found = {}
+    for name in ("access", "default"):
+        with contextlib.suppress(OSError):
+            entries = struct.iter_unpack("<HHI", os.getxattr(path, f"system.posix_acl_{name}")[4:])
+            found[f"{name} of others"] = " ".join(sorted(acl_entry(*each) for each in entries))
+    return found
+
+
+ACL_TAGS = {1: "owner", 2: "user", 4: "group", 8: "group", 16: "mask", 32: "others"}
+
+
+def acl_entry(tag: int, allowed: int, number: int) -> str:
+    who = {2: user_name, 8: group_name}.get(tag, lambda _: "")(number)
+    bits = "".join(letter if allowed & bit else "-" for letter, bit in (("r", 4), ("w", 2), ("x", 1)))
+    return f"{ACL_TAGS[tag]}:{who}:{bits}"
 
 
 def is_public(path: Path) -> bool:
