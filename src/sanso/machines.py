@@ -10,6 +10,7 @@ from pathlib import Path
 from sanso import ansible, console
 from sanso.console import Failure
 from sanso.inventory import MACHINE_DIRECTORY, Host, Inventory
+from sanso.run import Run
 
 PLAYBOOK = "playbooks/machines.yml"
 
@@ -39,7 +40,7 @@ def missing(inventory: Inventory) -> list[Host]:
     return [host for host in inventory.machines if not record(host)]
 
 
-def run_playbook(inventory: Inventory, *words: str, **options) -> ansible.Run:
+def run_playbook(inventory: Inventory, *words: str, **options) -> Run:
     """Run the playbook for machines, which needs root on this computer."""
     return ansible.playbook(*inventory.words, PLAYBOOK, *words, *_root(), **options)
 

@@ -24,7 +24,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.sanso_module import serve
+from ansible.module_utils.sanso_trial import Failed
 
 SECONDS = 10
 NO_ROUTE = {errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
@@ -91,23 +92,22 @@ def problem(name, path, content, server):
     return "" if judged else f"this computer has no route to {', '.join(found)}. Next: acme_try_from_controller: false"
 
 
-def main():
-    module = AnsibleModule(
-        argument_spec={
+def run(arguments, checking):
+    names, path = arguments["names"], arguments["path"]
+    found = {name: problem(name, path, arguments["content"], arguments["server"]) for name in names}
+    lines = [f"  http://{name}{path}: {said}" for name, said in found.items() if said]
+    if lines:
+        raise Failed("The CA would find no proof, and was not asked:\n" + "\n".join(lines))
+    return {"changed": False}
+
+
+if __name__ == "__main__":
+    serve(
+        run,
+        {
             "names": {"type": "list", "elements": "str", "required": True},
             "path": {"type": "str", "required": True},
             "content": {"type": "str", "required": True},
             "server": {"type": "str", "required": True},
         },
-        supports_check_mode=True,
     )
-    values = module.params
-    found = {name: problem(name, values["path"], values["content"], values["server"]) for name in values["names"]}
-    lines = [f"  http://{name}{values['path']}: {said}" for name, said in found.items() if said]
-    if lines:
-        module.fail_json(msg="The CA would find no proof, and was not asked:\n" + "\n".join(lines))
-    module.exit_json(changed=False)
-
-
-if __name__ == "__main__":
-    main()

@@ -25,20 +25,19 @@ paths: {description: "Name to PEM file (certificate, CA, key) of each one that i
 
 import datetime
 import os
-import traceback
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import missing_required_lib
+from ansible.module_utils.sanso_module import serve
+from ansible.module_utils.sanso_trial import Failed
 
 try:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-    CRYPTOGRAPHY_ERROR = None
 except ImportError:
-    CRYPTOGRAPHY_ERROR = traceback.format_exc()
+    x509 = None
 
 CA_DAYS = 3650
 ANY_CLOCK = datetime.timedelta(hours=1)  # a machine whose clock is a little behind believes a new certificate too
@@ -141,27 +140,18 @@ def make(path, ca, ca_key, dns_names, days):
     write(path, pem(certificate) + pem(ca) + pem(key), 0o600)
 
 
-def main():
-    module = AnsibleModule(
-        argument_spec={
-            "directory": {"type": "path", "required": True},
-            "host": {"type": "str", "required": True},
-            "certificates": {"type": "dict", "required": True},
-            "days": {"type": "int", "default": 90},
-        },
-        supports_check_mode=True,
-    )
-    if CRYPTOGRAPHY_ERROR:
-        module.fail_json(msg=missing_required_lib("cryptography"), exception=CRYPTOGRAPHY_ERROR)
-    directory, wanted = Path(module.params["directory"]), module.params["certificates"]
-    folder = directory / module.params["host"]
+def run(arguments, checking):
+    if x509 is None:
+        raise Failed(missing_required_lib("cryptography"))
+    directory, host, wanted = Path(arguments["directory"]), arguments["host"], arguments["certificates"]
+    folder = directory / host
     paths = {name: folder / f"{name}.pem" for name in wanted}
     try:
         ca = load_ca(directory)
         new = [name for name in wanted if ca is None or not good(paths[name], ca[0], wanted[name])]
         # Those of apps that are gone, and the one that a host had for all of them once.
-        old = [*(set(folder.glob("*.pem")) - set(paths.values())), *directory.glob(f"{module.params['host']}.pem")]
-        if not module.check_mode:
+        old = [*(set(folder.glob("*.pem")) - set(paths.values())), *directory.glob(f"{host}.pem")]
+        if not checking:
             for path in old:
                 path.unlink()
             if wanted:
@@ -169,12 +159,20 @@ def main():
                 directory.chmod(0o700)
             for name in new:
                 ca = ca or make_ca(directory)
-                make(paths[name], *ca, wanted[name], module.params["days"])
+                make(paths[name], *ca, wanted[name], arguments["days"])
     except (OSError, ValueError) as error:
-        module.fail_json(msg=f"the local CA in {directory} (nginx_local_ca_directory): {error}")
+        raise Failed(f"the local CA in {directory} (nginx_local_ca_directory): {error}") from error
     there = {name: str(path) for name, path in paths.items() if path.exists()}
-    module.exit_json(changed=bool(new or old), paths=there)
+    return {"changed": bool(new or old), "paths": there}
 
 
 if __name__ == "__main__":
-    main()
+    serve(
+        run,
+        {
+            "directory": {"type": "path", "required": True},
+            "host": {"type": "str", "required": True},
+            "certificates": {"type": "dict", "required": True},
+            "days": {"type": "int", "default": 90},
+        },
+    )

@@ -22,11 +22,12 @@ with open({calls!r}, "a") as calls:
     calls.write(json.dumps({{"name": name, "words": sys.argv[1:], "folder": os.getcwd()}}) + "\\n")
 {body}
 """
-# What the callback plugin of the fake ansible-playbook reports, then its exit code.
+# What a fake engine reports, what it says, and its exit code.
 EVENTS = """
 with os.fdopen(int(os.environ["SANSO_EVENTS"]), "w") as out:
     out.write({text!r})
 print({said!r})
+print({complaint!r}, file=sys.stderr)
 sys.exit({code})
 """
 
@@ -45,8 +46,16 @@ class Programs:
         path.chmod(0o755)
 
     def fake_playbook(self, *events: dict, code: int = 0, said: str = ""):
+        self._fake_engine("ansible-playbook", events, code=code, said=said, complaint="")
+
+    def fake_pyinfra(self, *events: dict, code: int = 0, said: str = "", answer: dict | None = None):
+        """It says all on stderr, and answers on stdout."""
+        answer = {"plan": [], "results": {"totals": {}}} if answer is None else answer
+        self._fake_engine("pyinfra", events, code=code, said=json.dumps(answer) if answer else "", complaint=said)
+
+    def _fake_engine(self, name, events, **words):
         text = "".join(json.dumps(event) + "\n" for event in events)
-        self.fake("ansible-playbook", EVENTS.format(text=text, said=said, code=code))
+        self.fake(name, EVENTS.format(text=text, **words))
 
     def called(self, name: str) -> list[list[str]]:
         calls = [json.loads(line) for line in self.calls.read_text().splitlines()]

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from sanso import ansible
+from sanso import ansible, run
 
 PLAYBOOK = """
 - name: Changes
@@ -129,4 +129,4 @@ def test_secret_is_in_no_event(events):
 
 
 def test_words_of_a_failure_are_readable(result):
-    assert ansible._words(result["Fail for some items"]).splitlines()[0] == "localhost: Fail for some items"
+    assert run.words(result["Fail for some items"]).splitlines()[0] == "localhost: Fail for some items"

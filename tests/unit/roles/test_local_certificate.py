@@ -3,9 +3,9 @@
 import datetime
 import ssl
 import subprocess
-import types
 
 import pytest
+from ansible.module_utils.sanso_trial import Failed
 from cryptography import x509
 
 NAMES = ["a.test", "b.test"]
@@ -17,29 +17,12 @@ def ca(load):
 
 
 @pytest.fixture
-def make(ca, tmp_path, monkeypatch):
-    """make(**options) runs the module against a folder and returns its result."""
+def make(ca, tmp_path):
+    """make(checking=…, **options) runs it against a folder: the result."""
 
-    class Done(Exception):
-        pass
-
-    def make(**options):
-        def done(**result):
-            raise Done(result)
-
-        params = {
-            "directory": str(tmp_path / "ca"),
-            "host": "host",
-            "certificates": {"shop": NAMES},
-            "days": 90,
-        } | options
-        fake = types.SimpleNamespace(
-            params=params, check_mode=options.get("check_mode", False), exit_json=done, fail_json=done
-        )
-        monkeypatch.setattr(ca, "AnsibleModule", lambda **_: fake)
-        with pytest.raises(Done) as caught:
-            ca.main()
-        return caught.value.args[0]
+    def make(checking=False, **options):
+        arguments = {"directory": str(tmp_path / "ca"), "host": "host", "certificates": {"shop": NAMES}, "days": 90}
+        return ca.run(arguments | options, checking)
 
     return make
 
@@ -116,7 +99,7 @@ def test_certificate_of_another_ca_is_replaced(make, tmp_path):
 
 
 def test_check_mode_writes_nothing(make, tmp_path):
-    assert make(check_mode=True)["changed"]
+    assert make(checking=True)["changed"]
     assert not (tmp_path / "ca").exists()
 
 
@@ -124,4 +107,5 @@ def test_check_mode_writes_nothing(make, tmp_path):
 def test_half_a_ca_is_an_error_that_names_its_folder(make, tmp_path, name):
     make()
     (tmp_path / "ca" / name).unlink()
-    assert str(tmp_path / "ca") in make()["msg"]
+    with pytest.raises(Failed, match=str(tmp_path / "ca")):
+        make()
