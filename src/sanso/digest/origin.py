@@ -39,7 +39,7 @@ MODULES = {
     "units": ("systemd_service", "access"),
 }
 APPS_USERS = ("app", "App | Make its user")
-APPS_TABLES = ("app", "Release | Migrate the database")
+APPS_TABLES = ("app", "Release | Let it serve, once it has answered")
 READING = {"stat", "git", "assert", "fail", "debug", "meta", "block", "include_tasks", "import_tasks"}
 KEYWORDS = {"name", "when", "register", "notify", "loop", "loop_control", "vars", "changed_when", "failed_when", "args"}
 TOO_WIDE = 2  # parts of a path that every server has: what is below /etc/systemd is not all of one task
@@ -184,7 +184,8 @@ def tasks_in(role: str, said: list[dict]) -> Iterator[Task]:
         if modules & READING:
             continue
         body = [each, *used(role, yaml.safe_dump(each))]
-        paths = [filled_in(text, variables(role)) for text in leaves(body) if re.match(r"/|\{\{ *__", text)]
+        said_paths = [path for text in leaves(body) for path in paths_in(text)]
+        paths = [filled_in(path, variables(role)) for path in said_paths]
         text = "\n".join(leaves(body))
         yield Task(role, each["name"], frozenset(modules), text, tuple(path for path in paths if path.startswith("/")))
 
@@ -219,6 +220,14 @@ def leaves(value) -> Iterator[str]:
             yield from leaves(each)
     elif isinstance(value, str):
         yield value
+
+
+def paths_in(text: str) -> list[str]:
+    """The paths that a text is, or that its expression puts together: '/etc/' ~ name ~ '.conf'."""
+    if text.startswith("/") or re.match(r"\{\{ *\w+ *\}\}", text):
+        return [text]
+    joined = re.findall(r"'/[^']*'(?: ~ \w+ ~ '[^']*')+", text)
+    return [re.sub(r"' ~ (\w+) ~ '", r"{{ \1 }}", each).strip("'") for each in joined]
 
 
 def filled_in(text: str, known: dict, depth: int = 4) -> str:
