@@ -14,7 +14,7 @@ from typing import Any
 from ansible.cli import CLI
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader, lookup_loader
+from ansible.plugins.loader import add_all_plugin_dirs, init_plugin_loader, lookup_loader
 from ansible.template import Templar, trust_as_template
 from ansible.vars.manager import VariableManager
 
@@ -28,6 +28,8 @@ TIERS = "web:app:db"  # the hosts that the layers are for, as in playbooks/
 def loader() -> DataLoader:
     """Ansible's reader of files, those of Vault too, with the password that ANSIBLE_VAULT_PASSWORD_FILE names."""
     init_plugin_loader()
+    for role in ROLES.iterdir():
+        add_all_plugin_dirs(str(role))  # their filters
     made = DataLoader()
     made.set_basedir(str(ROOT))
     CLI.setup_vault_secrets(made, [], auto_prompt=False)
