@@ -465,21 +465,32 @@ def counted(task: Task, outcome: Outcome, commands: Callable[..., Iterator], **a
             yield each
 
 
+LOCK = "-o DPkg::Lock::Timeout=60"  # s, as Ansible's: a new server may be busy with its first updates
+REFRESH = f"""
+    find /var/lib/apt/periodic/update-success-stamp /var/lib/apt/lists -maxdepth 0 -newermt '-{{seconds}} seconds' 2>/dev/null |
+        grep -q . || apt-get {LOCK} -qq update
+"""
+
+
 @operates
 def packages(task, outcome):
     """Install packages, or remove them."""
     said = task.arguments
     names = said["name"]
+    if said.get("update_cache"):  # which is no change of the server, and in pyinfra's operation would count as one
+        refreshed = host.connector.execute(REFRESH.format(seconds=said["cache_valid_time"]))
+        if refreshed.returncode:
+            yield refusal(task.name, refreshed.stderr)
     yield from counted(
         task,
         outcome,
         apt.packages._inner,
         packages=[names] if isinstance(names, str) else list(names),
         present=said.get("state") != "absent",
-        update=bool(said.get("update_cache")),
-        cache_time=said.get("cache_valid_time"),
         no_recommends=said.get("install_recommends") is False,
         purge=bool(said.get("purge")),
+        extra_install_args=LOCK,
+        extra_uninstall_args=LOCK,
     )
 
 
