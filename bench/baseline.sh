@@ -2,12 +2,12 @@
 # The floor of bench/provision: what site.yml does to a fresh machine, written by hand for that one machine, in as few
 # steps as an administrator in a hurry would take who still tries what he changes.
 #
-#   baseline.sh HOST_NAME APP RELEASE MIGRATE HEALTH_PATH SERVER_NAME
+#   baseline.sh HOST_NAME APP RELEASE SERVER_NAME
 #
 # Runs as root in a folder that holds files.tar (the rendered files, from / on), hardening.tar (those of them that have
 # to be there before the packages) and release.tar.gz.
 set -eu
-host_name=$1 app=$2 release=$3 migrate=$4 health_path=$5 server_name=$6
+host_name=$1 app=$2 release=$3 server_name=$4
 home=/srv/$app
 directory=$home/releases/$release
 
@@ -67,26 +67,9 @@ GRANT SELECT ON performance_schema.session_connect_attrs TO 'sanso-trace'@'local
 ALTER USER IF EXISTS 'debian-sys-maint'@'localhost' IDENTIFIED WITH auth_socket AS 'root';
 SQL
 
-# The release: unpacked, its dependencies from the wheels that came along, migrated, tried, served
+# The release: unpacked; the rest is the tool's, which came with the files
 tar -xpf release.tar.gz -C "$directory"
-cd "$directory"
-chgrp -R "$app" .
-head -n 2 environment | install -m 0600 /dev/stdin secrets # none: just the lines that say who manages it
-(
-    umask 027
-    python3 -m venv --clear venv
-    venv/bin/pip install --quiet --disable-pip-version-check --no-index --find-links=wheels \
-        --no-deps --require-hashes --requirement=requirements.txt
-)
-chgrp -R "$app" venv
-rm -r wheels
-systemd-run --quiet --wait --pipe --collect --property=User="$app" --property=SupplementaryGroups=mysql-clients \
-    --property=EnvironmentFile="$directory/environment" --property=EnvironmentFile="$directory/secrets" \
-    --property=WorkingDirectory="$directory/app" \
-    --setenv=PATH="$directory/venv/bin:/usr/bin:/bin" --setenv=PYTHONPATH="$directory/app/src:$directory/app" \
-    --setenv=PYTHONDONTWRITEBYTECODE=1 /bin/sh -c "$migrate"
-ln -s "$directory" "$home/candidate"
-/usr/local/sbin/sanso-app start "$app" candidate "$health_path" "$server_name" 30
-ln -s "$directory" "$home/current"
-/usr/local/sbin/sanso-app start "$app" current "$health_path" "$server_name" 30
+chgrp -R "$app" "$directory"
+head -n 2 "$directory/environment" | install -m 0600 /dev/stdin "$directory/secrets" # none: just the lines that say who manages it
+/usr/local/sbin/sanso-app release "$app" "$release" --host="$server_name" --seconds=30 --kept=5
 systemctl enable --quiet "app-$app@current.service" "app-$app@current.socket"

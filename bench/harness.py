@@ -25,7 +25,7 @@ from shlex import join
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 try:
-    from sanso import inventory
+    from sanso import digest, inventory
     from sanso.console import Failure
     from sanso.ssh import Way
 except ModuleNotFoundError as missing:
@@ -227,6 +227,6 @@ def measured(script: Path, measure: Callable[[], dict]) -> dict | None:
             return measure()
         except BlockingIOError:
             print(f"another {script.name} is at work; its machines have these names too", file=sys.stderr)
-        except (CouldNotMeasure, Failure, OSError) as error:
+        except (CouldNotMeasure, digest.CouldNotDigest, Failure, OSError) as error:
             print(f"could not measure: {error}", file=sys.stderr)
     return None

@@ -1,8 +1,8 @@
 """What all layers use: a role's values and templates, and the operations that are this project's own.
 
-Nothing that a role says is said again here. A `Role` reads its defaults, variables and templates, filled in by Ansible's
-own code (sanso.variables); and what render, access and the others do on a server is the very code that Ansible's modules
-of these names run there (module_utils/sanso_*.py), sent along with its arguments.
+Nothing that a role says is said again here. A `Role` reads its defaults, variables, tasks and templates, filled in by
+Ansible's own code (sanso.variables); and what render, access and the others do on a server is the very code that
+Ansible's modules of these names run there (module_utils/sanso_*.py), sent along with its arguments.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from pyinfra import config, host, state
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.facts import FactBase
 from pyinfra.connectors.util import CommandOutput, OutputLine
-from pyinfra.facts.files import File
+from pyinfra.facts.files import Directory, File
 from pyinfra.operations import apt, server
+from pyinfra.operations import files as files_operations
 
 from sanso import entrance, files, pyinfra_events
 from sanso.places import where_set
@@ -100,8 +101,8 @@ class Platform(FactBase):
 class Role:
     """One role's values, templates and tasks for the present host.
 
-    What a task says (its module's arguments, its `when`) is read by the task's name: deploys say in which order and after
-    what, and nothing of that again. `role["__nginx_local"] = …` is what a play would register.
+    What a task says (its module's arguments, its `when`) is read by the task's name: deploys say in which order, and
+    after what. `role["__nginx_local"] = …` is what a play would register.
     """
 
     def __init__(self, name: str, **more: Any):
@@ -123,6 +124,10 @@ class Role:
         self.variables["ansible_check_mode"] = not state.is_executing
         return self.variables.fill(value, **more)
 
+    def holds(self, condition: str | bool) -> bool:
+        """Whether a condition is true that a task has, as its `when`."""
+        return bool(self.fill(f"{{{{ ({condition}) | bool }}}}"))
+
     def task(self, name: str) -> Task:
         try:
             return Task(self, next(task for task in self.variables.tasks() if task["name"] == name))
@@ -140,16 +145,24 @@ class Task:
     @property
     def arguments(self) -> dict[str, Any]:
         """Of its module, filled in; free text is `cmd`, as with Ansible."""
+        return self.filled_in()
+
+    @property
+    def rounds(self) -> list[dict[str, Any]]:
+        """The same of a task with a loop, for each item."""
+        return [self.filled_in(item=item) for item in self.role.fill(self.said["loop"])]
+
+    def filled_in(self, **more: Any) -> dict[str, Any]:
         given = self.said[self.module] or {}
         given = {"cmd": given} if isinstance(given, str) else given
-        return self.role.fill({**given, **self.said.get("args", {})}, **self.said.get("vars", {}))
+        return self.role.fill({**given, **self.said.get("args", {})}, **self.said.get("vars", {}), **more)
 
     @property
     def is_wanted(self) -> bool:
         """Whether its `when` holds."""
         conditions = self.said.get("when", [])
         every = conditions if isinstance(conditions, list) else [conditions]
-        return all(self.role.fill("{{ (%s) | bool }}" % each) for each in every)
+        return all(self.role.holds(each) for each in every)
 
     @property
     def script(self) -> str:
@@ -170,7 +183,7 @@ class Task:
 
     def register(self, result: dict[str, Any]):
         if name := self.said.get("register"):
-            self.role[name] = result
+            self.role[name] = dict(result)  # Ansible takes no other kind
 
 
 # What is done on a server by the code of Ansible's modules, and on this computer
@@ -393,7 +406,49 @@ def local(task, outcome):
             except Failed as error:
                 return {"failed": True, "msg": str(error)}
 
+    if task.said.get("changed_when") is False:  # a preparation, which others rely on
+        outcome.update(do(not state.is_executing), changed=False)
+        task.register(outcome)
+        if outcome.get("failed"):
+            yield refusal(task.name, outcome["msg"])
+    else:
+        yield from work(task, do, outcome)
+
+
+@operates
+def release(task, outcome):
+    """Bring an app's release to the server, and let it serve once it has answered."""
+    role = task.role
+    folder, unpacking = (role.task(f"Release | {title}").arguments for title in ("Make its folder", "Unpack it"))
+    path = shlex.quote(folder["path"])
+    bring = (
+        f"install -d -o {folder['owner']} -g {folder['group']} -m {folder['mode']} {path} && "
+        f"tar -xz --no-same-owner -C {path} && chgrp -R {unpacking['group']} {path}"
+    )
+
+    def do(checking):
+        if checking:
+            return {"changed": role["__app_rendered"]["changed"] or not role["__app_serves"]}
+        steps = [(task.script, b"")]
+        if not role["__app_serves"]:  # or what runs would be changed under it
+            secrets = f"umask 077 && cat > {path}/secrets"
+            steps[:0] = [(bring, Path(unpacking["src"]).read_bytes()), (secrets, role["__app_secrets"].encode())]
+        for script, given in steps:
+            done = host.connector.execute(script, given=given)
+            if done.returncode:
+                return {"changed": True, "failed": True, "msg": done.stderr.strip() or done.stdout.strip()}
+        return {"changed": True}
+
     yield from work(task, do, outcome)
+
+
+@operates
+def link(task, outcome):
+    """See where a link leads to."""
+    done = host.connector.execute(f"readlink {shlex.quote(task.arguments['path'])}")
+    outcome.update(changed=False, stat={"exists": not done.returncode, "lnk_target": done.stdout.strip()})
+    task.register(outcome)
+    yield from ()
 
 
 # What pyinfra has an operation for
@@ -406,6 +461,7 @@ def counted(task: Task, outcome: Outcome, commands: Callable[..., Iterator], **a
     if task.is_wanted:
         for each in commands(**arguments):
             outcome["changed"] = True
+            task.register(outcome)
             yield each
 
 
@@ -466,6 +522,22 @@ def user(task, outcome):
 
 
 @operates
+def folders(task, outcome):
+    """Make the folders of a loop."""
+
+    def made(path, owner, group, mode):
+        if not host.get_fact(Directory, path=(above := str(Path(path).parent))):
+            yield from made(above, owner, group, mode)  # alike, as Ansible does
+        yield from files_operations.directory._inner(path, user=owner, group=group, mode=mode)
+
+    def commands():
+        for said in task.rounds:
+            yield from made(said["path"], said["owner"], said["group"], said["mode"])
+
+    yield from counted(task, outcome, commands)
+
+
+@operates
 def group(task, outcome):
     """Make a system's group."""
     said = task.arguments
@@ -505,7 +577,8 @@ def look(task, outcome):
     if not task.is_wanted:
         return
     outcome.update(run(task))
+    task.register(outcome)
     if outcome.get("failed") and state.is_executing:
         yield refusal(task.name, outcome["msg"])
     elif not outcome.get("failed"):
-        outcome["changed"] = bool(task.role.fill("{{ (%s) | bool }}" % task.said["changed_when"]))
+        outcome["changed"] = task.role.holds(task.said["changed_when"])

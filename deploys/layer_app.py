@@ -3,7 +3,7 @@
 from pyinfra import host
 from pyinfra.api import deploy
 
-from deploys._shared import Role, packages, put
+from deploys._shared import Role, folders, link, local, packages, put, release, render, service, user
 
 
 @deploy("App")
@@ -12,4 +12,17 @@ def layer():
         return
     role = Role("uwsgi")
     packages(role, "Packages | Install")
-    put(role, "Tool | Install what starts an app and asks for its health")
+    put(role, "Tool | Install what releases an app and asks it for a page")
+    for described in host.loop(Role("app")["apps"]):
+        app(described)
+
+
+def app(described: dict):
+    role = Role("app", __app_item=described)
+    user(role, "App | Make its user")
+    folders(role, "App | Make its folders")
+    render(role, "App | Render its units")
+    local(role, "Release | Put it together on this computer")
+    link(role, "Release | See which one serves")
+    release(role, "Release | Let it serve, once it has answered")
+    service(role, "Service | Start, now and at boot")

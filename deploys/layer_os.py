@@ -2,7 +2,6 @@
 
 import re
 
-from pyinfra import host
 from pyinfra.api import OperationError, deploy
 from pyinfra.operations import files, server
 

@@ -11,6 +11,9 @@ Arguments: files, a dictionary of target path to a dictionary of
 - owner, group (root), mode ("0644")
 - validate: a command that tries the candidate, %s, and fails on a bad one
 
+A folder that is missing is made: 0755 for a file of root's, 0700 for another owner's, and theirs. A file whose owner,
+group or mode alone differs is a change, too. In a check, owner and group need not be there yet.
+
 Returns paths (those that changed), and diff. A handler that is for some of the files says so by itself:
 `when: "'/etc/…' in __settings.paths"`.
 """

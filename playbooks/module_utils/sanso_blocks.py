@@ -48,5 +48,7 @@ def with_block(text: str, each: dict, origin: str) -> str:
 def place(lines: list[str], each: dict) -> int:
     if each.get("first"):
         return 0
-    after = [number for number, line in enumerate(lines, start=1) if each.get("after") and re.search(each["after"], line)]
+    after = [
+        number for number, line in enumerate(lines, start=1) if each.get("after") and re.search(each["after"], line)
+    ]
     return after[-1] if after else len(lines)

@@ -1,8 +1,8 @@
 """pyinfra's way to the servers of an inventory: pyinfra @sanso/inventory/local deploys/site.py
 
-Hosts, groups and variables come from the Ansible inventory that is named. Commands go through OpenSSH's own client, with
-the inventory's options: pyinfra's usual connector is Paramiko, which knows no key exchange that these servers take. An
-inventory that preflight refuses stops the run before any connection.
+Hosts, groups and variables come from the Ansible inventory that is named. Commands go through OpenSSH's own client,
+with the inventory's options: pyinfra's usual connector is Paramiko, which knows no key exchange that these servers
+take. An inventory that preflight refuses stops the run before any connection.
 
 Data (pyinfra's --data):
 
@@ -78,7 +78,7 @@ def refusal(found: Landscape) -> str:
 
 
 class Connector(BaseConnector):
-    """`host.connector.variables`: the host's variables as the roles see them; `inventory`: the folder that sets them."""
+    """variables: the host's, as the roles see them. inventory: the folder that sets them."""
 
     handles_execution = True
     data_cls = Data

@@ -84,7 +84,7 @@ class Way:
     def run(
         self, script: str = "true", *extra: str, given: bytes = b"", seconds: float | None = 6 * SECONDS
     ) -> subprocess.CompletedProcess:
-        """Run a script there, which may read what is `given`. ssh itself fails with 255; so does one that takes too long."""
+        """Run a script there, which may read what is given. ssh itself fails with 255, as does what takes too long."""
         command = self.automatic(script, *extra)
         # Files, not pipes: the connection that stays behind could hold a pipe open.
         with contextlib.ExitStack() as stack:

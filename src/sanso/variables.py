@@ -14,7 +14,7 @@ from typing import Any
 from ansible.cli import CLI
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader, lookup_loader
+from ansible.plugins.loader import add_all_plugin_dirs, init_plugin_loader, lookup_loader
 from ansible.template import Templar, trust_as_template
 from ansible.vars.manager import VariableManager
 
@@ -26,8 +26,10 @@ TIERS = "web:app:db"  # the hosts that the layers are for, as in playbooks/
 
 @cache
 def loader() -> DataLoader:
-    """Ansible's reader of files, those of Vault too, whose password comes from where ansible.cfg or the environment says."""
+    """Ansible's reader of files, those of Vault too, with the password that ANSIBLE_VAULT_PASSWORD_FILE names."""
     init_plugin_loader()
+    for role in ROLES.iterdir():
+        add_all_plugin_dirs(str(role))  # their filters
     made = DataLoader()
     made.set_basedir(str(ROOT))
     CLI.setup_vault_secrets(made, [], auto_prompt=False)
@@ -84,7 +86,7 @@ class RoleVariables(Variables):
     def render(self, template: str, **more: Any) -> str:
         """The text of a template, named by its path below templates/; more: variables for it alone."""
         lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar())
-        return lookup.run([template], variables=self._values, template_vars=more)[0]
+        return lookup.run([template], variables=Shallow(self._values), template_vars=more)[0]
 
     def tasks(self) -> list[dict[str, Any]]:
         """All tasks and handlers of the role as they are written, those in blocks too."""
@@ -92,6 +94,13 @@ class RoleVariables(Variables):
         return [
             task for file in files for task in flat(self._loader.load_from_file(str(file), trusted_as_template=True))
         ]
+
+
+class Shallow(dict):
+    """Not copied in depth, which the lookup would do before each template: templates change no variables."""
+
+    def __deepcopy__(self, memo):
+        return dict(self)
 
 
 def flat(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:

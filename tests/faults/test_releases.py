@@ -75,6 +75,27 @@ def test_release_that_answers_as_candidate_only_is_taken_back(server, play, desc
     assert ready().status == 200
 
 
+def test_unit_in_which_the_app_does_not_start_is_taken_back(server, app, play, description, release, ready):
+    """The good release would not come back from the next restart."""
+    before = release()
+    done = play("app", apps=[description | {"extra_unit": "ExecStartPre=/bin/false\n"}])
+    assert done.returncode == 2
+    assert 'failed at "Release | Try it on a socket of its own"' in done.stdout
+    assert f"Release {Path(before).name} keeps serving." in done.stdout
+    server.host.check_output(f"systemctl restart app-{app.name}@current.service")
+    assert ready().status == 200
+    # The source is a copy, the description the same: nothing is left to be done.
+    assert "changed=0" in play("app", apps=[description]).stdout
+
+
+def test_release_that_was_current_but_had_not_answered_is_tried_again(server, app, play, description, release):
+    """As a run leaves it that is killed between the two."""
+    before = release()
+    server.host.check_output(f"rm {app.current}/served")
+    assert "changed=0" not in play("app", apps=[description]).stdout
+    assert server.host.check_output(f"readlink {app.current}/served") == Path(release()).name == Path(before).name
+
+
 def test_good_release_replaces_the_one_before_and_the_one_before_that_comes_back(play, description, release, ready):
     before = release()
     append('\nGENERATION = "next"\n')(Path(description["source"]))

@@ -12,7 +12,12 @@ description:
   - The release's id is the digest of all that, the server's Python and machine type. An archive that is there is kept.
 options:
   name: {description: The app., type: str, required: true}
-  source: {description: Folder of the app; requirements.txt with hashes lies in it., type: path, required: true}
+  source:
+    description: Folder of the app, or a git URL; requirements.txt with hashes lies in it.
+    type: str
+    required: true
+  version: {description: "Branch, tag or commit, for a git URL.", type: str, default: HEAD}
+  root: {description: Where the path of a folder counts from., type: path, required: true}
   libraries: {description: Folders with modules that the project brings., type: list, elements: path, default: []}
   public: {description: Folders below source that a web server may read., type: list, elements: str, default: []}
   files: {description: Further files of the release (name to content)., type: dict, default: {}}
@@ -40,6 +45,7 @@ import time
 from pathlib import Path, PurePosixPath
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.sanso_trial import Failed
 from packaging.requirements import InvalidRequirement, Requirement
 
 # What no app needs, in a folder that git doesn't know.
@@ -54,17 +60,14 @@ LEFT_OUT = {
     ".ruff_cache",
     ".mypy_cache",
 }
+GIT_URL = re.compile(r"(https?|ssh|git|file)://|[^/]+@[^/]+:")
 NEWEST_GLIBC = 39  # 2.39, of Ubuntu 24.04, the oldest target
-
-
-class ReleaseError(Exception):
-    """What is wrong with the app's folder, and what would mend it."""
 
 
 def source_files(source):
     """The files that belong to the app, as sorted paths relative to `source`."""
     if not source.is_dir():
-        raise ReleaseError(f"its source {source} is not a folder")
+        raise Failed(f"its source {source} is not a folder")
     command = ["git", "-C", source, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, capture_output=True, text=True) if shutil.which("git") else None
     if listed and listed.returncode == 0:
@@ -103,11 +106,11 @@ def requirements_for(text, python_version, architecture):
     for line in logical_lines(text):
         specifier, *options = re.split(r"\s(?=--)", line, maxsplit=1)
         if specifier.startswith("-"):
-            raise ReleaseError(f"requirements.txt: {specifier!r} is an option; a locked file holds requirements only")
+            raise Failed(f"requirements.txt: {specifier!r} is an option; a locked file holds requirements only")
         try:
             requirement = Requirement(specifier)
         except InvalidRequirement as error:
-            raise ReleaseError(f"requirements.txt: {specifier!r}: {error}") from error
+            raise Failed(f"requirements.txt: {specifier!r}: {error}") from error
         if requirement.marker is None or requirement.marker.evaluate(environment):
             requirement.marker = None
             kept.append(" ".join([str(requirement), *options]))
@@ -135,9 +138,7 @@ def wheels(requirements, python_version, architecture, cache):
         command += [f"--dest={collected}", f"--requirement={locked}"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise ReleaseError(
-                f"its wheels for Python {python_version} can't be collected; pip said:\n{done.stderr.strip()}"
-            )
+            raise Failed(f"its wheels for Python {python_version} can't be collected; pip said:\n{done.stderr.strip()}")
         collected.chmod(0o755)
         collected.rename(folder)
     return folder
@@ -214,8 +215,56 @@ def add(archive, info, path):
         archive.addfile(info)
 
 
+def git(folder, *words):
+    # In a session of its own there is no terminal that ssh could ask at: what needs an answer fails, and says why.
+    command, environment = ["git", "-C", folder, *words], {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "start_new_session": True}
+    return subprocess.run(command, env=environment, **options)
+
+
+def checkout(url, version, folder):
+    """Let `folder` hold what `url` has as `version`, and nothing else. What was fetched before is not fetched again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    branches, tags, head = "refs/remotes/origin/", "refs/tags/", "refs/sanso/head"
+    # By URL and reference, which also holds where the URL has become another; "--": neither can be taken for an option.
+    fetch = ["fetch", "--quiet", "--force", "--prune", "--no-tags", "--", url, f"+HEAD:{head}"]
+    fetch += [f"+refs/heads/*:{branches}*", f"+refs/tags/*:{tags}*"]
+    for words in (["init", "--quiet"], fetch):
+        if (done := git(folder, *words)).returncode:
+            raise Failed(f"its source {url} can't be fetched; git said:\n{done.stderr.strip()}")
+    names = [head] if version == "HEAD" else [branches + version, tags + version]
+    if re.fullmatch("[0-9a-f]{4,64}", version):
+        names.append(version)
+    for name in names:
+        found = git(folder, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").stdout.strip()
+        if found:
+            break
+    else:
+        raise Failed(f"its source {url} has no branch, tag or commit {version!r}")
+    for words in (["checkout", "--quiet", "--force", "--detach", found], ["clean", "--quiet", "-ffdx"]):
+        if (done := git(folder, *words)).returncode:
+            raise Failed(f"its source {url} can't be checked out in {folder}; git said:\n{done.stderr.strip()}")
+
+
+def folder_of(params):
+    """Where the source is, which is fetched first if it is a git repository's."""
+    if not GIT_URL.match(params["source"]):
+        return Path(params["root"], Path(params["source"]).expanduser())
+    folder = Path(params["cache_directory"], "sources", params["name"])
+    checkout(params["source"], params["version"], folder)
+    return folder
+
+
+def run(arguments, checking):
+    """Put the release together. `checking` makes no difference: what is written is a cache on this computer."""
+    try:
+        return {**build(arguments), "diff": []}
+    except (Failed, OSError) as error:
+        raise Failed(f"{arguments['name']}: {error}") from error
+
+
 def build(params):
-    source, cache = Path(params["source"]), Path(params["cache_directory"])
+    source, cache = folder_of(params), Path(params["cache_directory"])
     # Where in the archive, from which folder, which files
     trees = [
         ("app", source, source_files(source)),
@@ -223,13 +272,13 @@ def build(params):
     ]
     locked = source / "requirements.txt"
     if not locked.is_file():
-        raise ReleaseError(
+        raise Failed(
             f"{locked} is missing: it locks the dependencies, with hashes "
             "(uv export --no-emit-project -o requirements.txt makes one)"
         )
     for folder in params["public"]:
         if not (source / folder.strip("/")).is_dir():
-            raise ReleaseError(f"static names the folder {folder!r}, which isn't in {source}")
+            raise Failed(f"static names the folder {folder!r}, which isn't in {source}")
     requirements = requirements_for(locked.read_text(), params["python_version"], params["architecture"])
     release = digest_of(trees, requirements, params)
     path = cache / "releases" / f"{params['name']}-{release}.tar.gz"
@@ -244,7 +293,9 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "source": {"type": "path", "required": True},
+            "source": {"type": "str", "required": True},
+            "version": {"type": "str", "default": "HEAD"},
+            "root": {"type": "path", "required": True},
             "libraries": {"type": "list", "elements": "path", "default": []},
             "public": {"type": "list", "elements": "str", "default": []},
             "files": {"type": "dict", "default": {}},
@@ -255,9 +306,9 @@ def main():
         supports_check_mode=True,  # what it writes is a cache on this computer
     )
     try:
-        module.exit_json(**build(module.params))
-    except (ReleaseError, OSError) as error:
-        module.fail_json(msg=f"{module.params['name']}: {error}")
+        module.exit_json(**run(module.params, module.check_mode))
+    except Failed as error:
+        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-"""check: the tests of every tier, read-only, against the hosts of an inventory."""
+"""check: the tests of every tier, read-only, against the hosts of an inventory; or what was changed by hand there."""
 
 from __future__ import annotations
 
 import subprocess
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from sanso import console, inventory, junit, options, reach
+from sanso import console, drift, inventory, junit, options, reach
 from sanso.console import COULD_NOT_CHECK, DONE, FAILED
 from sanso.project import ROOT
 
@@ -35,15 +36,62 @@ class Tier(click.ParamType):
 @click.option(
     "--tier", type=Tier(), multiple=True, help="Only these tests, such as web or db (again for more than one)."
 )
+@click.option("--drift", "by_hand", is_flag=True, help="Show what was changed by hand since it was built.")
+@click.option(
+    "--engine",
+    type=click.Choice(list(drift.PLANS)),
+    help="With --drift: which one says what should be. Both say the same; pyinfra, the default, takes seconds.",
+)
 @options.inventory
 @options.verbose
 @options.as_json
 @click.pass_context
-def check(ctx, tier, path, verbose):
-    """Prove every tier; nothing is changed.
+def check(ctx, tier, by_hand, engine, path, verbose):
+    """Prove every tier, or show what was changed by hand; nothing is changed.
 
-    Exit codes: 0 all passed, 1 something is wrong, 3 it could not be checked.
+    Exit codes: 0 all passed and nothing drifted, 1 something is wrong, 3 it could not be checked.
     """
+    if by_hand:
+        if tier or ctx.meta["rest"]:
+            raise click.UsageError("--drift looks at everything: no --tier goes with it, and no words for pytest")
+        show_drift(ctx, path, engine or next(iter(drift.PLANS)))
+    elif engine:
+        raise click.UsageError("--engine goes with --drift")
+    else:
+        prove(ctx, tier, path, verbose)
+
+
+def show_drift(ctx, path, engine):
+    began = time.monotonic()
+    described = inventory.read(path)
+    reach.require_all(described, code=COULD_NOT_CHECK)
+    plan = drift.PLANS[engine](described)
+    console.command(plan.command, ROOT)
+    with console.progress() as show:
+        show("comparing what there is with what should be")
+        findings = drift.find(described, engine)
+    took = time.monotonic() - began
+    for finding in findings:
+        tell_finding(finding)
+    code = FAILED if findings else DONE
+    console.result({"exit": code, "seconds": round(took, 1), "findings": [asdict(each) for each in findings]})
+    hosts = f"{console.count(len(described.hosts), 'host')}, {console.seconds(took)}"
+    if not findings:
+        console.good("Nothing was changed by hand", hosts)
+        ctx.exit(code)
+    console.bad(f"{console.count(len(findings), 'thing')} changed since it was built", hosts)
+    if any(each.rerun for each in findings):
+        console.say(f"  next  ./sanso up{described.option} builds what each layer says again", style="dim")
+    ctx.exit(code)
+
+
+def tell_finding(finding: drift.Finding):
+    console.bad(f"{finding.host}: {finding.what}", finding.layer)
+    console.diff(finding.diff)
+    console.say(f"    next  {finding.next}", style="dim")
+
+
+def prove(ctx, tier, path, verbose):
     described = inventory.read(path)
     reach.require_all(described, code=COULD_NOT_CHECK)
     where = [tiers()[name] for name in tier] or [TESTS]

@@ -25,7 +25,7 @@ from sanso import console, junit, machines, options
 from sanso.project import ROOT, new_log, relative
 
 MOLECULE = ROOT / "molecule"
-SHELL_SCRIPTS = ("sanso", ".ci/run", "bench/baseline.sh", "bench/state.sh")
+SHELL_SCRIPTS = ("sanso", ".ci/run", "bench/baseline.sh")
 TAIL = 80  # lines of a failed step that are shown
 PLAIN = {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}  # for the log, and for the lines of it that are shown
 HEARTBEAT = 60  # seconds; a step that runs for longer says between whiles that it lives

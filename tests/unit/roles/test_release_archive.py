@@ -34,12 +34,14 @@ def build(release, source, tmp_path, monkeypatch):
         params = {
             "name": "shop",
             "source": str(source),
+            "version": "HEAD",
+            "root": str(tmp_path),
             "libraries": [],
             "public": [],
             "files": {"uwsgi.ini": "[uwsgi]\n"},
         }
         params |= {"python_version": "3.14.2", "architecture": "x86_64", "cache_directory": str(tmp_path / "cache")}
-        return release.build(params | options)
+        return release.run(params | options, checking=False)
 
     return build
 
@@ -134,7 +136,7 @@ def test_archive_is_readable_by_its_owner_alone(build):
 )
 def test_what_is_wrong_is_named(build, release, source, break_it, options, expected):
     break_it(source)
-    with pytest.raises(release.ReleaseError, match=expected):
+    with pytest.raises(release.Failed, match=f"^shop: .*{expected}"):
         build(**options)
 
 
@@ -143,7 +145,7 @@ def test_broken_off_archive_is_none(build, release, monkeypatch, tmp_path):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(release, "add", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(release.Failed, match=r"^shop: No space left"):
         build()
     assert list((tmp_path / "cache/releases").iterdir()) == []
 
@@ -174,6 +176,114 @@ def test_what_pip_says_is_shown(release, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     (tmp_path / "python").write_text(f"#!/bin/sh\necho '{PIP_WOULD_SAY}' >&2\nexit 1\n")
     (tmp_path / "python").chmod(0o755)
-    with pytest.raises(release.ReleaseError, match="No matching distribution found"):
+    with pytest.raises(release.Failed, match="No matching distribution found"):
         release.wheels("nothing==1\n", "3.14.2", "x86_64", tmp_path / "cache")
     assert list((tmp_path / "cache/wheels").iterdir()) == []
+
+
+# From git
+
+
+@pytest.fixture
+def repository(source, tmp_path, monkeypatch):
+    """repository(*words) runs git in the app's source, which is a repository with a branch, a tag and a commit."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+
+    def git(*words):
+        command = ["git", "-C", source, "-c", "user.name=x", "-c", "user.email=x@x.test", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet", "--initial-branch=main")
+    for version in ("one", "two"):
+        (source / "version").write_text(version)
+        git("add", ".")
+        git("commit", "--quiet", "--message", version)
+        git("tag", "--annotate", "--message", version, f"tag-{version}")
+    git("branch", "old", "HEAD^")
+    return git
+
+
+@pytest.fixture
+def from_git(build, source, repository):
+    """from_git(version) makes the release of it, and returns what the file `version` in it says."""
+
+    def from_git(version="HEAD", url=f"file://{source}"):
+        with tarfile.open(build(source=url, version=version)["path"]) as archive:
+            return archive.extractfile("app/version").read().decode()
+
+    return from_git
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"), [("HEAD", "two"), ("main", "two"), ("old", "one"), ("tag-one", "one"), ("tag-two", "two")]
+)
+def test_version_is_a_branch_or_a_tag(from_git, version, expected):
+    assert from_git(version) == expected
+
+
+@pytest.mark.parametrize("digits", [40, 8])
+def test_version_is_a_commit(from_git, repository, digits):
+    assert from_git(repository("rev-parse", "HEAD^")[:digits]) == "one"
+
+
+def test_what_came_since_is_fetched(from_git, repository, source):
+    assert from_git("main") == "two"
+    (source / "version").write_text("three")
+    repository("commit", "--quiet", "--all", "--amend", "--message", "three")  # also where history was rewritten
+    assert from_git("main") == from_git("HEAD") == "three"
+
+
+def test_another_url_is_another_source(from_git, tmp_path, source):
+    assert from_git("old") == "one"
+    subprocess.run(["git", "clone", "--quiet", "--branch=main", source, tmp_path / "other"], check=True)
+    assert from_git("main", f"file://{tmp_path}/other") == "two"
+    with pytest.raises(Exception, match="no branch, tag or commit 'old'"):
+        from_git("old", f"file://{tmp_path}/other")
+
+
+def test_what_lies_about_in_the_checkout_is_no_part_of_a_release(build, from_git, source, tmp_path):
+    first = build(source=f"file://{source}")["id"]
+    folder = tmp_path / "cache/sources/shop"
+    (folder / "left.py").touch()
+    (folder / "shop.py").write_text("by hand")
+    assert build(source=f"file://{source}")["id"] == first
+
+
+def test_checkout_of_an_earlier_version_is_taken_on(from_git, source, tmp_path):
+    """Ansible's module cloned it."""
+    folder = tmp_path / "cache/sources/shop"
+    subprocess.run(["git", "clone", "--quiet", "--branch=old", source, folder], check=True)
+    assert [from_git(version) for version in ("main", "old")] == ["two", "one"]
+
+
+@pytest.mark.parametrize(
+    ("version", "url", "expected"),
+    [
+        ("gone", None, "^shop: its source file://.* has no branch, tag or commit 'gone'$"),
+        ("deadbeef", None, "has no branch, tag or commit 'deadbeef'$"),
+        ("--help", None, "has no branch, tag or commit '--help'$"),
+        ("HEAD", "file:///nowhere", "^shop: its source file:///nowhere can't be fetched; git said:\n.*/nowhere"),
+        ("HEAD", "--upload-pack=touch $MARKER; x@y:", "strange hostname"),
+        ("HEAD", "-oProxyCommand=touch $MARKER;@host:x", "strange hostname"),
+    ],
+)
+def test_version_or_url_that_there_is_not_is_named(
+    release, from_git, source, tmp_path, monkeypatch, version, url, expected
+):
+    monkeypatch.setenv("MARKER", str(tmp_path / "marker"))
+    with pytest.raises(release.Failed, match=expected):
+        from_git(version, url or f"file://{source}")
+    assert not (tmp_path / "marker").exists()
+
+
+def test_git_asks_nobody(release, build, source, repository, tmp_path, monkeypatch):
+    """A password, or whether a host's key is known: a run without anybody at the terminal would hang."""
+    program = tmp_path / "bin/git"
+    program.parent.mkdir()
+    # A session's first process has no terminal.
+    said = 'echo "prompts: $GIT_TERMINAL_PROMPT, session: $(($(cut -d " " -f 6 /proc/$$/stat) - $$))" >&2'
+    program.write_text(f"#!/bin/sh\n{said}\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    with pytest.raises(release.Failed, match="prompts: 0, session: 0"):
+        build(source=f"file://{source}")

@@ -1,0 +1,81 @@
+"""What a server is, as facts that can be compared: two servers that were built alike give the same digest."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sanso.ssh import Way
+
+HERE = Path(__file__).parent
+SECONDS = 120
+# Python that has modules and a request in its own text, and prints packed JSON. The modules keep their names there.
+SENT = """
+import base64, gzip, json, sys, types
+for name, source in {modules!r}:
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, name, "exec"), module.__dict__)
+answer = module.main(json.loads({request!r}))
+print(base64.b64encode(gzip.compress(json.dumps(answer).encode(), 1)).decode())
+"""
+KEY = secrets.token_hex(16)  # hashes with it can be compared in this process, and mean nothing after it
+
+
+class CouldNotDigest(Exception):
+    """sentence: what could not be found out, and why; next_step: what may help."""
+
+    def __init__(self, sentence: str, next_step: str = ""):
+        super().__init__(sentence)
+        self.sentence, self.next_step = sentence, next_step
+
+
+@dataclass(frozen=True)
+class Digest:
+    """host: whose; sections: {section: {key: value}}, a value being text, or texts by name; seconds: it took."""
+
+    host: str
+    sections: dict[str, dict[str, str | dict[str, str]]]
+    seconds: float = 0.0
+
+    @property
+    def facts(self) -> int:
+        return sum(map(len, self.sections.values()))
+
+
+def take(name: str, way: Way) -> Digest:
+    """The digest of a server. Raises CouldNotDigest where a part of it can't be had."""
+    began = time.monotonic()
+    answer = ask(name, way, "program", {"key": KEY})
+    if answer["failed"]:
+        said = "; ".join(f"{section}: {words}" for section, words in answer["failed"].items())
+        raise CouldNotDigest(f"{name} doesn't say all that it is: {said}")
+    return Digest(name, answer["sections"], round(time.monotonic() - began, 2))
+
+
+def texts(name: str, way: Way, paths: list[str]) -> dict[str, str]:
+    """What is in the files of a server; those that not everyone there may read, and that are no text, are left out."""
+    return ask(name, way, "program", {"texts": paths})["texts"] if paths else {}
+
+
+def ask(name: str, way: Way, program: str, request: dict) -> dict:
+    """Run a program of this package on a server, as root, and return its answer."""
+    done = way.run("sudo -n python3 -", given=script(program, request).encode(), seconds=SECONDS)
+    if done.returncode == 255:
+        raise CouldNotDigest(*way.explain(done.stderr))
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise CouldNotDigest(f"{name} can't be asked: {last}", f"ssh {way.name} sudo python3 --version")
+    return json.loads(gzip.decompress(base64.b64decode(done.stdout)))
+
+
+def script(program: str, request: dict) -> str:
+    """The text of a program with all that it needs."""
+    needed = dict.fromkeys(["server", "program", program])
+    modules = [(f"sanso.digest.{name}", (HERE / f"{name}.py").read_text()) for name in needed]
+    packages = [("sanso", ""), ("sanso.digest", "")]
+    return SENT.format(modules=packages + modules, request=json.dumps(request))
