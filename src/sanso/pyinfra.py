@@ -16,9 +16,7 @@ SITE = "deploys/site.py"
 PARTIAL = ("--limit", "--exclude")  # with these, not every host is built
 PASSWORD = "set ansible_become_password, in a file that ansible-vault encrypts"
 # Words that people know from Ansible (and --dry), and what there is instead.
-ONE_LAYER = (
-    "pyinfra -y @sanso/inventory/local deploys/layer_os.py builds one layer (web, database and app are the others)"
-)
+ONE_LAYER = "one layer: pyinfra -y @sanso/inventory/local deploys.layer_os.layer (or _web, _database, _app)"
 INSTEAD = {
     ("--tags", "-t", "--skip-tags", "--start-at-task", "--step"): ONE_LAYER,
     ("--check", "-C", "--dry"): "./sanso up --engine pyinfra --plan",
@@ -82,7 +80,10 @@ def take_plan(run: Run, operations: list[dict]):
         layer, task = parts(operation["names"][0])
         of_all = {"event": "result", "layer": layer, "host": "", "task": task}
         run.take(of_all | {"status": "ok"})
+        refused = {host for host, event in run.failures.items() if (event["layer"], event["task"]) == (layer, task)}
         for host in operation["hosts_with_change"]:
+            if host in refused:  # for pyinfra that is a change like others
+                continue
             run.take(of_all | {"status": "changed", "host": host})
         for host in operation["hosts_with_conditional_change"]:  # its condition is only asked in a run
             run.take(of_all | {"status": "ok", "host": host, "notice": f"{task}, if something before it changes"})

@@ -51,10 +51,11 @@ class Layer:
         return {"name": self.name, "changed": self.changed, "seconds": round(self.seconds, 1), "failed": self.failed}
 
     def go_on(self):
-        self._since = self._since or time.monotonic()
+        if self._since is None:
+            self._since = time.monotonic()
 
     def pause(self):
-        if self._since:
+        if self._since is not None:
             self.seconds += time.monotonic() - self._since
             self._since = None
 

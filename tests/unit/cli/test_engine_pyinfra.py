@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
 from cli_events import changed, failed, ok
 
-from sanso import page, project, pyinfra
+from sanso import page, project, pyinfra, run
 
 RESULTS = {"plan": [], "results": {"totals": {}}}
 
@@ -61,9 +62,9 @@ def test_words_after_two_dashes_reach_pyinfra(up, site, programs):
 @pytest.mark.parametrize(
     ("words", "instead"),
     [
-        (["--tags", "os"], "deploys/layer_os.py"),
-        (["--tags=os"], "deploys/layer_os.py"),
-        (["-tos"], "deploys/layer_os.py"),
+        (["--tags", "os"], "deploys.layer_os.layer"),
+        (["--tags=os"], "deploys.layer_os.layer"),
+        (["-tos"], "deploys.layer_os.layer"),
         (["--check"], "--plan"),
         (["--dry"], "--plan"),
         (["-l", "web"], "--limit"),
@@ -101,6 +102,17 @@ def test_layers_that_take_turns_are_still_one_line_each(up, site, programs):
     programs.fake_pyinfra(web, db, web, done("Web"), db, db, done("MySQL"))
     lines = [line for line in up().stdout.splitlines() if line.startswith(("✓ Web", "✓ MySQL"))]
     assert [line.split(", ")[-1] for line in lines] == ["2 changed", "3 changed"]
+
+
+def test_time_of_layers_that_take_turns_is_counted_once(monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    ended = run.Run()
+    for event in (ok(layer="Web"), ok(layer="MySQL"), ok(layer="Web")):
+        ended.take(event)
+    ended.end()
+    assert sum(layer.seconds for layer in ended.layers) < next(clock)
+    assert [layer.seconds for layer in ended.layers] == [2, 1]
 
 
 def test_preparation_that_went_well_says_nothing(up, site, programs):
@@ -252,9 +264,12 @@ def test_plan_says_what_depends_on_a_change_and_does_not_count_it(up, site, plan
 
 
 def test_plan_that_is_refused_on_a_server_is_a_failure(up, site, planned):
-    planned(operation("OS | Look"), events=[at("OS", failed("SSH | Render", msg="sshd says no"))])
+    refusal = at("OS", failed("SSH | Render", msg="sshd says no"))
+    planned(operation("OS | SSH | Render", "sanso", "other"), events=[refusal])
     refused = up("--plan")
     assert refused.exit_code == 1
+    assert "  sanso: SSH | Render" not in refused.stdout
+    assert "  other: SSH | Render" in refused.stdout
     assert "sshd says no" in refused.stderr
     assert "✗ OS failed on sanso: SSH | Render" in refused.stderr
 

@@ -149,6 +149,10 @@ def test_host_after_host_reports_the_same_results(run, events):
     assert results(run("-y", "--serial")) == results(events)  # pyinfra calls other callbacks then
 
 
+def test_diffs_are_for_plans_only(events):
+    assert [event for event in events if event["event"] == "diff"] == []
+
+
 # A plan
 
 
