@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import shlex
-import subprocess
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 
 import yaml
 
-from sanso import ansible, digest
+from sanso import ansible, digest, pyinfra
 from sanso.console import COULD_NOT_CHECK, Failure
 from sanso.digest import CouldNotDigest, origin
 from sanso.inventory import Host, Inventory, relative_to_root
 from sanso.project import ROOT, new_log, relative
+from sanso.run import execute, last_lines, words
 from sanso.ssh import Way
 
 DECIDE = "somebody has to decide: nothing says that it should be so"
@@ -61,19 +59,10 @@ class Finding:
     rerun: bool = False
 
 
-@dataclass(frozen=True)
-class Plan:
-    """An engine's command that only looks, and what its events and its answer say would change."""
-
-    command: list[str]
-    environment: Callable[[int], dict[str, str]]
-    changes: Callable[[list[dict], str], list[Change]]
-
-
-def find(described: Inventory, engine: str) -> list[Finding]:
+def find(described: Inventory, engine: str, *, verbose: bool = False) -> list[Finding]:
     """All that differs, by host. Raises Failure where something could not be looked at."""
     with ThreadPoolExecutor(21) as pool:
-        plan = pool.submit(intended, described, engine)
+        plan = pool.submit(intended, described, engine, verbose=verbose)
         looks = {name: pool.submit(look, host) for name, host in described.hosts.items()}
         try:
             found = {name: each.result() for name, each in looks.items()}
@@ -88,31 +77,21 @@ def find(described: Inventory, engine: str) -> list[Finding]:
 
 
 def together(described: Inventory, changes: list[Change], seen: list[tuple[Finding, str]]) -> list[Finding]:
-    """The findings of a host. What an engine would mend anyhow is said once, with what was seen of it."""
-    by_task = {change.task: change for change in changes}
-    rest = []
-    for finding, task in seen:
-        if task in by_task:
-            if not by_task[task].diff:
-                by_task[task] = replace(by_task[task], diff=finding.diff)
-        else:
-            rest.append(finding)
-    layers = {title: layer for layer, title in titles().items()}
-    return [of_change(described, each, layers) for each in by_task.values()] + rest
+    """The findings of a host. A unit that an engine would start is said once, with how it was found."""
+    by_task = {(change.layer, change.task) for change in changes}
+    same = {(finding.layer, task): finding.diff for finding, task in seen if (finding.layer, task) in by_task}
+    complete = [replace(each, diff=each.diff or same.get((each.layer, each.task), "")) for each in changes]
+    rest = [finding for finding, task in seen if (finding.layer, task) not in same]
+    return [of_change(described, each) for each in complete] + rest
 
 
 # What an engine would change
 
 
-def of_change(described: Inventory, change: Change, layers: dict[str, origin.Layer]) -> Finding:
-    layer = layers.get(change.layer)
-    return Finding(change.host, change.layer, change.task, change.diff, again(described, layer), rerun=True)
-
-
-def again(described: Inventory, layer: origin.Layer | None) -> str:
-    if not layer:
-        return f"./sanso up{described.option}"
-    return shlex.join(["ansible-playbook", *described.words, layer.playbook])
+def of_change(described: Inventory, change: Change) -> Finding:
+    layer = next((layer for layer, title in titles().items() if title == change.layer), None)
+    again = ["ansible-playbook", *described.words, layer.playbook] if layer else ["./sanso", "up", *described.words]
+    return Finding(change.host, change.layer, change.task, change.diff, shlex.join(again), rerun=True)
 
 
 @cache
@@ -121,83 +100,79 @@ def titles() -> dict[origin.Layer, str]:
     return {layer: yaml.safe_load((ROOT / layer.playbook).read_text())[-1]["name"] for layer in origin.layers()}
 
 
-def intended(described: Inventory, engine: str) -> list[Change]:
+class Heard:
+    """The events of an engine that only looks."""
+
+    def __init__(self):
+        self.events: list[dict] = []
+
+    def follow(self, lines: Iterable[str], show: Callable[[str], None]):
+        for line in lines:
+            event = json.loads(line)
+            self.events.append(event)
+            if event["event"] == "task":
+                show(event["name"])
+
+
+def intended(described: Inventory, engine: str, *, verbose: bool = False) -> list[Change]:
     """What an engine would change now."""
-    plan = PLANS[engine](described)
-    log = new_log("drift")
-    with tempfile.TemporaryFile("w+") as events, tempfile.TemporaryFile("w+") as answer, log.open("a") as said:
-        said.write(f"$ {shlex.join(plan.command)}\n")
-        said.flush()
-        descriptor = events.fileno()
-        code = subprocess.run(
-            plan.command,
-            cwd=ROOT,
-            env=plan.environment(descriptor),
-            stdin=subprocess.DEVNULL,
-            stdout=answer,
-            stderr=said,
-            pass_fds=[descriptor],
-            check=False,
-        ).returncode
-        told, text = ([*map(json.loads, rewound(events))], "".join(rewound(answer)))
-        said.write(text)
-    failed = [each for each in told if each.get("status") in ("failed", "unreachable")]
+    log, heard, by = new_log("drift"), Heard(), BY[engine]
+    command = by.command(described)
+    ended = execute(command, heard, log=log, verbose=verbose, environment=by.environment, apart=True)
+    why = {"log": relative(log), "code": COULD_NOT_CHECK}
+    failed = [each for each in heard.events if each.get("status") in ("failed", "unreachable")]
     if failed:
-        what = failed[0]
-        message = f"{engine} could not look at {what['host']}: {what['task']}"
-        evidence = "\n".join(str(each) for words in what.get("evidence", []) for each in words.values())
-        raise Failure(
-            message, evidence=evidence, log=relative(log), next_step=f"./sanso status{described.option}", code=3
-        )
-    if code:
-        last = "\n".join(log.read_text().splitlines()[-20:])
-        next_step = shlex.join(plan.command)
-        raise Failure(f"{engine} could not look", evidence=last, log=relative(log), next_step=next_step, code=3)
-    return plan.changes(told, text)
+        message = f"{engine} could not look at {failed[0]['host']}: {failed[0]['task']}"
+        evidence = "\n".join(words({"evidence": [], **each}) for each in failed)
+        raise Failure(message, evidence=evidence, next_step=f"./sanso status{described.option}", **why)
+    if ended.code:
+        evidence = last_lines(ended.answer + ended.said)
+        raise Failure(f"{engine} could not look", evidence=evidence, next_step=shlex.join(command), **why)
+    return by.changes(heard.events, ended.answer)
 
 
-def rewound(file):
-    file.seek(0)
-    return file.readlines()
+class ByAnsible:
+    environment = staticmethod(ansible.environment)
+
+    @staticmethod
+    def command(described: Inventory) -> list[str]:
+        return ["ansible-playbook", *described.words, ansible.SITE, "--check", "--diff"]
+
+    @staticmethod
+    def changes(events: list[dict], _: str) -> list[Change]:
+        found, layer = [], ""
+        for event in events:
+            if event["event"] == "play":
+                layer = event["name"]
+            elif event.get("status") == "changed":
+                task = event["task"].rpartition(" : ")[2]  # it may say its role too
+                found.append(Change(layer, event["host"], task, event["diff"]))
+        return found
 
 
-def with_ansible(described: Inventory) -> Plan:
-    command = ["ansible-playbook", *described.words, "site.yml", "--check", "--diff"]
-    return Plan(command, ansible.environment, changes_of_ansible)
+class ByPyinfra:
+    environment = staticmethod(pyinfra.environment)
+
+    @staticmethod
+    def command(described: Inventory) -> list[str]:
+        return ["pyinfra", "--dry", "--json", f"@sanso/{relative_to_root(described.path)}", pyinfra.SITE]
+
+    @staticmethod
+    def changes(events: list[dict], answer: str) -> list[Change]:
+        """Its plan says what would change, its events with which diff."""
+        diffs: dict[tuple, list[str]] = {}
+        for event in events:
+            if event["event"] == "diff":
+                diffs.setdefault((event["layer"], event["task"], event["host"]), []).append(event["diff"])
+        found = []
+        for operation in json.loads(answer)["plan"]:
+            layer, task = pyinfra.parts(operation["names"][0])
+            for host in operation["hosts_with_change"]:
+                found.append(Change(layer, host, task, "\n".join(diffs.get((layer, task, host), []))))
+        return found
 
 
-def changes_of_ansible(events: list[dict], _: str) -> list[Change]:
-    found, layer = [], ""
-    for event in events:
-        if event["event"] == "play":
-            layer = event["name"]
-        elif event.get("status") == "changed":
-            found.append(
-                Change(layer, event["host"], event["task"].partition(" : ")[2] or event["task"], event["diff"])
-            )
-    return found
-
-
-def with_pyinfra(described: Inventory) -> Plan:
-    command = ["pyinfra", "--dry", "--json", f"@sanso/{relative_to_root(described.path)}", "deploys/site.py"]
-    return Plan(command, lambda events: {**os.environ, "SANSO_EVENTS": str(events)}, changes_of_pyinfra)
-
-
-def changes_of_pyinfra(events: list[dict], answer: str) -> list[Change]:
-    """pyinfra's plan says what would change, its events with which diff."""
-    diffs: dict[tuple, list[str]] = {}
-    for event in events:
-        if event["event"] == "diff":
-            diffs.setdefault((event["layer"], event["host"], event["task"]), []).append(event["diff"])
-    found = []
-    for operation in json.loads(answer)["plan"]:
-        layer, _, task = operation["names"][0].partition(" | ")
-        for host in operation["hosts_with_change"]:
-            found.append(Change(layer, host, task, "\n".join(diffs.get((layer, host, task), []))))
-    return found
-
-
-PLANS: dict[str, Callable[[Inventory], Plan]] = {"pyinfra": with_pyinfra, "ansible": with_ansible}
+BY = {"pyinfra": ByPyinfra, "ansible": ByAnsible}
 
 
 # What no comparison of files shows
@@ -230,7 +205,7 @@ def grants(host: Host) -> dict[str, list[str]]:
 
 
 def of_look(described: Inventory, host: Host, thing: dict) -> tuple[Finding, str] | None:
-    """A finding, and the task that makes what it is about; None for what an engine compares with the inventory."""
+    """A finding, and the task that starts what it is about; None for what an engine compares with the inventory."""
     kind, key = thing["kind"], thing["key"]
     made = origin.of(SECTIONS[kind], key.partition(" (")[0]) if kind in SECTIONS else None
     if kind == "file" and made and (made.source or any(key in task.paths for task in origin.tasks())):
@@ -239,6 +214,7 @@ def of_look(described: Inventory, host: Host, thing: dict) -> tuple[Finding, str
     diff = "\n".join(
         difflib.unified_diff(thing["was"].splitlines(), thing["found"].splitlines(), "should be", "is", lineterm="")
     )
+    starts = made.task if made and kind == "unit" else ""
     ssh = ["./sanso", "ssh", *(["-i", relative(described.path)] if described.words else []), host.name]
     mend = f"{shlex.join(ssh)} -- {shlex.quote(thing['mend'])}" if thing["mend"] else DECIDE
-    return Finding(host.name, titles()[layer] if layer else "", f"{kind} {key}", diff, mend), made.task if made else ""
+    return Finding(host.name, titles()[layer] if layer else "", f"{kind} {key}", diff, mend), starts

@@ -196,10 +196,8 @@ def mysql_variables() -> Iterator[dict[str, str]]:
     for name, value, user, host, when in rows:
         # A session that set it for itself alone is listed too. What isn't a setting can't be told apart from that.
         if name in settings and same(settings[name]) != same(value):
-            mend = f'mysql -e "SET GLOBAL {name} = {literal(settings[name])}"'
-            yield found(
-                "mysql", name, settings[name], f"{value}\n(by {user}@{host}, {when[:19]} in MySQL's time)", mend
-            )
+            now = f"{value}\n(by {user}@{host}, {when[:19]} in MySQL's time)"
+            yield found("mysql", name, settings[name], now, sql(f"SET GLOBAL {name} = {literal(settings[name])}"))
 
 
 def mysql_settings() -> dict[str, str]:
@@ -219,7 +217,7 @@ def same(value: str) -> object:
         return False
     with contextlib.suppress(ValueError):
         return float(text)
-    return "" if text == "(No default value)" else frozenset(text.split(","))
+    return frozenset(text.replace("(No default value)", "").split(","))
 
 
 def literal(value: str) -> str:

@@ -39,7 +39,7 @@ class Tier(click.ParamType):
 @click.option("--drift", "by_hand", is_flag=True, help="Show what was changed by hand since it was built.")
 @click.option(
     "--engine",
-    type=click.Choice(list(drift.PLANS)),
+    type=click.Choice(list(drift.BY)),
     help="With --drift: which one says what should be. Both say the same; pyinfra, the default, takes seconds.",
 )
 @options.inventory
@@ -54,22 +54,18 @@ def check(ctx, tier, by_hand, engine, path, verbose):
     if by_hand:
         if tier or ctx.meta["rest"]:
             raise click.UsageError("--drift looks at everything: no --tier goes with it, and no words for pytest")
-        show_drift(ctx, path, engine or next(iter(drift.PLANS)))
+        show_drift(ctx, path, engine or next(iter(drift.BY)), verbose)
     elif engine:
         raise click.UsageError("--engine goes with --drift")
     else:
         prove(ctx, tier, path, verbose)
 
 
-def show_drift(ctx, path, engine):
+def show_drift(ctx, path, engine, verbose):
     began = time.monotonic()
     described = inventory.read(path)
     reach.require_all(described, code=COULD_NOT_CHECK)
-    plan = drift.PLANS[engine](described)
-    console.command(plan.command, ROOT)
-    with console.progress() as show:
-        show("comparing what there is with what should be")
-        findings = drift.find(described, engine)
+    findings = drift.find(described, engine, verbose=verbose)
     took = time.monotonic() - began
     for finding in findings:
         tell_finding(finding)
