@@ -21,7 +21,7 @@ from typing import Any
 
 import ansible.module_utils
 from ansible.errors import AnsibleError
-from pyinfra import config, host, state
+from pyinfra import host, state
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.facts import FactBase
 from pyinfra.connectors.util import CommandOutput, OutputLine
@@ -33,8 +33,6 @@ from sanso import entrance, files, pyinfra_events
 from sanso.places import where_set
 from sanso.project import ROOT
 from sanso.variables import Variables
-
-config.SUDO = True
 
 KEYWORDS = {  # of a task, beside its module
     "args",

@@ -21,7 +21,7 @@ from ansible.vars.manager import VariableManager
 from sanso.project import ROOT
 
 ROLES = ROOT / "roles"
-TIERS = "web:app:db"  # the hosts that the layers are for, as in playbooks/
+TIERS = ("web", "app", "db")  # the groups that the layers are for, as in playbooks/
 
 
 @cache
@@ -129,7 +129,8 @@ class Landscape:
     @cached_property
     def hosts(self) -> dict[str, set[str]]:
         """Name to groups."""
-        return {host.name: {group.name for group in host.groups} for host in self._inventory.get_hosts(TIERS)}
+        names = dict.fromkeys(name for tier in TIERS for name in self.groups.get(tier, []))
+        return {name: {group.name for group in self._inventory.get_host(name).groups} for name in names}
 
     @property
     def groups(self) -> dict[str, list[str]]:
