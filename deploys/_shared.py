@@ -60,9 +60,8 @@ import importlib.abc, importlib.util, json, sys
 asked = json.load(sys.stdin)
 class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def find_spec(self, name, path, target=None):
-        return importlib.util.spec_from_loader(name, self, is_package=self.is_package(name)) if self.knows(name) else None
-    def knows(self, name):
-        return name in asked["sources"] or self.is_package(name)
+        if name in asked["sources"] or self.is_package(name):
+            return importlib.util.spec_from_loader(name, self, is_package=self.is_package(name))
     def is_package(self, name):
         return any(each.startswith(name + ".") for each in asked["sources"])
     def get_source(self, name):
@@ -159,10 +158,8 @@ class Task:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether its `when` holds."""
-        conditions = self.said.get("when", [])
-        every = conditions if isinstance(conditions, list) else [conditions]
-        return all(self.role.holds(each) for each in every)
+        """Whether its conditions hold, and those of what it stands in."""
+        return all(self.role.holds(each) for each in self.said["when"])
 
     @property
     def script(self) -> str:
@@ -198,7 +195,7 @@ class Outcome(dict):
 
 
 class Work(StringCommand):
-    """What pyinfra shows and counts as a command, and Python does: do() returns whether it went well, and what it said."""
+    """What pyinfra shows and counts as a command, and Python does: do() returns (whether it went well, what it said)."""
 
     def __init__(self, title: str, do: Callable[[], tuple[bool, str]]):
         super().__init__(title)
@@ -241,8 +238,11 @@ def ask(core: str, arguments: dict, checking: bool) -> dict:
         return {"failed": True, "msg": f"{core} said: {(done.stderr or done.stdout).strip()}"}
 
 
-def work(task: Task, do: Callable[[bool], dict], outcome: Outcome) -> Iterator[StringCommand]:
-    """The commands of an operation that do(checking) does: look first, and do it if there is something to do."""
+def work(task: Task, do: Callable[[bool], dict], outcome: Outcome, also: bool = False) -> Iterator[StringCommand]:
+    """The commands of an operation that do(checking) does: look first, and do it if there is something to do.
+
+    also: another reason to do it than the task's own conditions.
+    """
 
     def take(result: dict) -> tuple[bool, str]:
         outcome.clear()
@@ -252,7 +252,7 @@ def work(task: Task, do: Callable[[bool], dict], outcome: Outcome) -> Iterator[S
             pyinfra_events.notice(state, host, result["notice"])
         return not result.get("failed"), result.get("msg", "")
 
-    if not task.is_wanted:
+    if not (task.is_wanted or also):
         take({"changed": False})
         return
     well, said = take(do(True))
@@ -264,8 +264,10 @@ def work(task: Task, do: Callable[[bool], dict], outcome: Outcome) -> Iterator[S
 
 
 def operates(commands: Callable[[Task, Outcome], Iterator]) -> Callable[..., Outcome]:
-    """Make an operation of what yields a task's commands: it is called with a role, the task's name, and after: the outcomes
-    of which one must be a change, as those that notify a handler. It returns its own outcome, which fills itself.
+    """Make an operation of what yields a task's commands.
+
+    It is called with a role, the task's name, and after: the outcomes of which one must be a change, as with those that
+    notify a handler. It returns its own outcome, which fills itself.
     """
 
     @operation()
@@ -428,7 +430,7 @@ def release(task, outcome):
 
     def do(checking):
         if checking:
-            return {"changed": role["__app_rendered"]["changed"] or not role["__app_serves"]}
+            return {"changed": True}
         steps = [(task.script, b"")]
         if not role["__app_serves"]:  # or what runs would be changed under it
             secrets = f"umask 077 && cat > {path}/secrets"
@@ -439,7 +441,7 @@ def release(task, outcome):
                 return {"changed": True, "failed": True, "msg": done.stderr.strip() or done.stdout.strip()}
         return {"changed": True}
 
-    yield from work(task, do, outcome)
+    yield from work(task, do, outcome, also=role.task("Release | Say what would be released").is_wanted)
 
 
 @operates
@@ -467,8 +469,9 @@ def counted(task: Task, outcome: Outcome, commands: Callable[..., Iterator], **a
 
 LOCK = "-o DPkg::Lock::Timeout=60"  # s, as Ansible's: a new server may be busy with its first updates
 REFRESH = f"""
-    find /var/lib/apt/periodic/update-success-stamp /var/lib/apt/lists -maxdepth 0 -newermt '-{{seconds}} seconds' 2>/dev/null |
-        grep -q . || apt-get {LOCK} -qq update
+    cd /var/lib/apt
+    find periodic/update-success-stamp lists -maxdepth 0 -newermt '-{{seconds}} seconds' 2>/dev/null | grep -q . ||
+        apt-get {LOCK} -qq update
 """
 
 
@@ -578,6 +581,13 @@ def command(task, outcome):
     yield from work(
         task, lambda checking: {"changed": not idle} if checking else {"changed": True} | run(task), outcome
     )
+
+
+@operates
+def require(task, outcome):
+    """Refuse a server on which something isn't so."""
+    if not task.role.holds(task.said[task.module]["that"]):
+        yield refusal(task.name, task.arguments["fail_msg"])
 
 
 @operates
