@@ -195,7 +195,7 @@ class Outcome(dict):
 
 
 class Work(StringCommand):
-    """What pyinfra shows and counts as a command, and Python does: do() returns (whether it went well, what it said)."""
+    """A command to pyinfra, which Python does here: do() returns whether it went well, and what it said."""
 
     def __init__(self, title: str, do: Callable[[], tuple[bool, str]]):
         super().__init__(title)
@@ -203,7 +203,7 @@ class Work(StringCommand):
 
     def execute(self, state, host, connector_arguments):
         well, said = self._do()
-        return well, CommandOutput([OutputLine("stdout" if well else "stderr", line) for line in said.splitlines()])
+        return well, CommandOutput([OutputLine("stdout" if well else "msg", line) for line in said.splitlines()])
 
 
 def refusal(title: str, said: str) -> Work:
