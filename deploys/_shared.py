@@ -25,9 +25,8 @@ from pyinfra import config, host, state
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.facts import FactBase
 from pyinfra.connectors.util import CommandOutput, OutputLine
-from pyinfra.facts.files import Directory, File
-from pyinfra.operations import apt, server
-from pyinfra.operations import files as files_operations
+from pyinfra.facts.files import File
+from pyinfra.operations import apt
 
 from sanso import entrance, files, pyinfra_events
 from sanso.places import where_set
@@ -528,34 +527,64 @@ def service(task, outcome):
     yield from counted(task, outcome, commands, **task.arguments)
 
 
+class Account(FactBase):
+    """A user, in one round trip. (pyinfra's own fact asks for every user of the server, and each one's last login.)"""
+
+    def command(self, user):
+        return f"getent passwd {shlex.quote(user)} && id -Gn {shlex.quote(user)} || true"
+
+    def process(self, output):
+        (*_, home, shell), groups = output[0].split(":"), output[1].split()
+        return {"home": home, "shell": shell, "groups": groups}
+
+
 @operates
 def user(task, outcome):
     """Make a system's user, or put one into groups."""
-    said = {"ensure_home": False, **task.arguments}
-    yield from counted(task, outcome, server.user._inner, user=said.pop("name"), **said)
 
+    def commands(name, home=None, shell=None, system=False, create_home=True, groups=(), append=True):
+        found = host.get_fact(Account, user=name)
+        wanted = {"-d": home, "-s": shell, "-G": ",".join(groups)}
+        if found is None:
+            flags = ["--system"] * system + ["--create-home" if create_home else "--no-create-home"]
+            words = ["useradd", *flags]
+        else:
+            missing = set(groups) - set(found["groups"])
+            there = {"-d": found["home"], "-s": found["shell"], "-G": None if missing else wanted["-G"]}
+            wanted = {option: value for option, value in wanted.items() if value != there[option]}
+            words = ["usermod", *["--append"] * bool(append and missing)]
+        options = [word for option, value in wanted.items() if value for word in (option, value)]
+        if found is None or options:
+            yield shlex.join([*words, *options, name])
 
-@operates
-def folders(task, outcome):
-    """Make the folders of a loop."""
-
-    def made(path, owner, group, mode):
-        if not host.get_fact(Directory, path=(above := str(Path(path).parent))):
-            yield from made(above, owner, group, mode)  # alike, as Ansible does
-        yield from files_operations.directory._inner(path, user=owner, group=group, mode=mode)
-
-    def commands():
-        for said in task.rounds:
-            yield from made(said["path"], said["owner"], said["group"], said["mode"])
-
-    yield from counted(task, outcome, commands)
+    yield from counted(task, outcome, commands, **task.arguments)
 
 
 @operates
 def group(task, outcome):
     """Make a system's group."""
-    said = task.arguments
-    yield from counted(task, outcome, server.group._inner, group=said.pop("name"), **said)
+
+    def commands(name, system=False):
+        if host.connector.execute(f"getent group {shlex.quote(name)}").returncode:
+            yield shlex.join(["groupadd", *["--system"] * system, name])
+
+    yield from counted(task, outcome, commands, **task.arguments)
+
+
+@operates
+def folders(task, outcome):
+    """Make the folders of a loop; those above them are made alike, as Ansible does."""
+
+    def commands():
+        for said in task.rounds:
+            path = said["path"]
+            asked = f"stat -c '%U %G %a' {shlex.quote(path)} || stat {shlex.quote(str(Path(path).parent))}"
+            found = host.connector.execute(asked)
+            if found.stdout.strip() != f"{said['owner']} {said['group']} {said['mode'].lstrip('0')}":
+                made = [str(Path(path).parent)] * bool(found.returncode) + [path]
+                yield shlex.join(["install", "-d", "-o", said["owner"], "-g", said["group"], "-m", said["mode"], *made])
+
+    yield from counted(task, outcome, commands)
 
 
 def run(task: Task) -> dict[str, Any]:
