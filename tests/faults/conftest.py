@@ -98,21 +98,21 @@ def other_engine(pytestconfig, engine):
 
 
 @pytest.fixture(scope="session")
-def variables(tmp_path_factory):
-    """variables(name=value, …) is a file of these, for an engine."""
+def on_top(tmp_path_factory):
+    """on_top(name=value, …) is a file of these variables, which win over the inventory's."""
 
-    def variables(**values):
+    def on_top(**values):
         path = tmp_path_factory.mktemp("play") / "variables.json"
         path.write_text(json.dumps(values))
         return path
 
-    return variables
+    return on_top
 
 
 @pytest.fixture(scope="session")
-def play(engine, variables):
+def play(engine, on_top):
     """play("web", name=value, …) runs a layer, with these on top of the inventory: an engines.Run."""
-    return lambda layer, **values: engine.run(layer, variables(**values))
+    return lambda layer, **values: engine.run(layer, on_top(**values))
 
 
 @pytest.fixture(scope="session")

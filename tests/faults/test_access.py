@@ -129,9 +129,9 @@ def test_new_port_is_added_and_the_old_one_closes_when_the_inventory_says_so(ser
 
 
 @contextlib.contextmanager
-def trying(server, engine, variables, settings):
+def trying(server, engine, on_top, settings):
     """A run that has just armed the return of the old settings: yields when, and ends it and all that it started."""
-    command = engine.command("access", variables(**filled(settings, server) | {"ansible_timeout": 30}))
+    command = engine.command("access", on_top(**filled(settings, server) | {"ansible_timeout": 30}))
     run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + MINUTE
@@ -163,11 +163,9 @@ def wait_for(come_in, since):
     return time.monotonic() - since
 
 
-def test_dead_controller_leaves_the_old_settings_back_within_a_minute(
-    server, engine, variables, play, in_force, come_in
-):
+def test_dead_controller_leaves_the_old_settings_back_within_a_minute(server, engine, on_top, play, in_force, come_in):
     before = in_force()
-    with trying(server, engine, variables, LOCKED_OUT["firewall"][0]) as armed:
+    with trying(server, engine, on_top, LOCKED_OUT["firewall"][0]) as armed:
         second = play("access")
         assert second.failed, second.said
         assert second.says("another run is trying new settings")
@@ -177,10 +175,10 @@ def test_dead_controller_leaves_the_old_settings_back_within_a_minute(
 
 
 def test_reboot_brings_the_old_settings_back_before_anything_uses_the_new_ones(
-    server, ready, boot, engine, variables, in_force, come_in
+    server, ready, boot, engine, on_top, in_force, come_in
 ):
     before = in_force()
-    with trying(server, engine, variables, LOCKED_OUT["firewall"][0]):
+    with trying(server, engine, on_top, LOCKED_OUT["firewall"][0]):
         server.host.run("systemctl poweroff")
     boot()
     assert come_in() == 0
