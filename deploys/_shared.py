@@ -25,9 +25,8 @@ from pyinfra import config, host, state
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.facts import FactBase
 from pyinfra.connectors.util import CommandOutput, OutputLine
-from pyinfra.facts.files import Directory, File
-from pyinfra.operations import apt, server
-from pyinfra.operations import files as files_operations
+from pyinfra.facts.files import File
+from pyinfra.operations import apt
 
 from sanso import entrance, files, pyinfra_events
 from sanso.places import where_set
@@ -60,9 +59,8 @@ import importlib.abc, importlib.util, json, sys
 asked = json.load(sys.stdin)
 class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def find_spec(self, name, path, target=None):
-        return importlib.util.spec_from_loader(name, self, is_package=self.is_package(name)) if self.knows(name) else None
-    def knows(self, name):
-        return name in asked["sources"] or self.is_package(name)
+        if name in asked["sources"] or self.is_package(name):
+            return importlib.util.spec_from_loader(name, self, is_package=self.is_package(name))
     def is_package(self, name):
         return any(each.startswith(name + ".") for each in asked["sources"])
     def get_source(self, name):
@@ -159,10 +157,8 @@ class Task:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether its `when` holds."""
-        conditions = self.said.get("when", [])
-        every = conditions if isinstance(conditions, list) else [conditions]
-        return all(self.role.holds(each) for each in every)
+        """Whether its conditions hold, and those of what it stands in."""
+        return all(self.role.holds(each) for each in self.said["when"])
 
     @property
     def script(self) -> str:
@@ -198,7 +194,7 @@ class Outcome(dict):
 
 
 class Work(StringCommand):
-    """What pyinfra shows and counts as a command, and Python does: do() returns whether it went well, and what it said."""
+    """A command to pyinfra, which Python does here: do() returns whether it went well, and what it said."""
 
     def __init__(self, title: str, do: Callable[[], tuple[bool, str]]):
         super().__init__(title)
@@ -206,7 +202,7 @@ class Work(StringCommand):
 
     def execute(self, state, host, connector_arguments):
         well, said = self._do()
-        return well, CommandOutput([OutputLine("stdout" if well else "stderr", line) for line in said.splitlines()])
+        return well, CommandOutput([OutputLine("stdout" if well else "msg", line) for line in said.splitlines()])
 
 
 def refusal(title: str, said: str) -> Work:
@@ -241,8 +237,11 @@ def ask(core: str, arguments: dict, checking: bool) -> dict:
         return {"failed": True, "msg": f"{core} said: {(done.stderr or done.stdout).strip()}"}
 
 
-def work(task: Task, do: Callable[[bool], dict], outcome: Outcome) -> Iterator[StringCommand]:
-    """The commands of an operation that do(checking) does: look first, and do it if there is something to do."""
+def work(task: Task, do: Callable[[bool], dict], outcome: Outcome, also: bool = False) -> Iterator[StringCommand]:
+    """The commands of an operation that do(checking) does: look first, and do it if there is something to do.
+
+    also: another reason to do it than the task's own conditions.
+    """
 
     def take(result: dict) -> tuple[bool, str]:
         outcome.clear()
@@ -252,7 +251,7 @@ def work(task: Task, do: Callable[[bool], dict], outcome: Outcome) -> Iterator[S
             pyinfra_events.notice(state, host, result["notice"])
         return not result.get("failed"), result.get("msg", "")
 
-    if not task.is_wanted:
+    if not (task.is_wanted or also):
         take({"changed": False})
         return
     well, said = take(do(True))
@@ -264,8 +263,10 @@ def work(task: Task, do: Callable[[bool], dict], outcome: Outcome) -> Iterator[S
 
 
 def operates(commands: Callable[[Task, Outcome], Iterator]) -> Callable[..., Outcome]:
-    """Make an operation of what yields a task's commands: it is called with a role, the task's name, and after: the outcomes
-    of which one must be a change, as those that notify a handler. It returns its own outcome, which fills itself.
+    """Make an operation of what yields a task's commands.
+
+    It is called with a role, the task's name, and after: the outcomes of which one must be a change, as with those that
+    notify a handler. It returns its own outcome, which fills itself.
     """
 
     @operation()
@@ -428,7 +429,7 @@ def release(task, outcome):
 
     def do(checking):
         if checking:
-            return {"changed": role["__app_rendered"]["changed"] or not role["__app_serves"]}
+            return {"changed": True}
         steps = [(task.script, b"")]
         if not role["__app_serves"]:  # or what runs would be changed under it
             secrets = f"umask 077 && cat > {path}/secrets"
@@ -439,7 +440,7 @@ def release(task, outcome):
                 return {"changed": True, "failed": True, "msg": done.stderr.strip() or done.stdout.strip()}
         return {"changed": True}
 
-    yield from work(task, do, outcome)
+    yield from work(task, do, outcome, also=role.task("Release | Say what would be released").is_wanted)
 
 
 @operates
@@ -467,8 +468,9 @@ def counted(task: Task, outcome: Outcome, commands: Callable[..., Iterator], **a
 
 LOCK = "-o DPkg::Lock::Timeout=60"  # s, as Ansible's: a new server may be busy with its first updates
 REFRESH = f"""
-    find /var/lib/apt/periodic/update-success-stamp /var/lib/apt/lists -maxdepth 0 -newermt '-{{seconds}} seconds' 2>/dev/null |
-        grep -q . || apt-get {LOCK} -qq update
+    cd /var/lib/apt
+    find periodic/update-success-stamp lists -maxdepth 0 -newermt '-{{seconds}} seconds' 2>/dev/null | grep -q . ||
+        apt-get {LOCK} -qq update
 """
 
 
@@ -525,34 +527,64 @@ def service(task, outcome):
     yield from counted(task, outcome, commands, **task.arguments)
 
 
+class Account(FactBase):
+    """A user, in one round trip. (pyinfra's own fact asks for every user of the server, and each one's last login.)"""
+
+    def command(self, user):
+        return f"getent passwd {shlex.quote(user)} && id -Gn {shlex.quote(user)} || true"
+
+    def process(self, output):
+        (*_, home, shell), groups = output[0].split(":"), output[1].split()
+        return {"home": home, "shell": shell, "groups": groups}
+
+
 @operates
 def user(task, outcome):
     """Make a system's user, or put one into groups."""
-    said = {"ensure_home": False, **task.arguments}
-    yield from counted(task, outcome, server.user._inner, user=said.pop("name"), **said)
 
+    def commands(name, home=None, shell=None, system=False, create_home=True, groups=(), append=True):
+        found = host.get_fact(Account, user=name)
+        wanted = {"-d": home, "-s": shell, "-G": ",".join(groups)}
+        if found is None:
+            flags = ["--system"] * system + ["--create-home" if create_home else "--no-create-home"]
+            words = ["useradd", *flags]
+        else:
+            missing = set(groups) - set(found["groups"])
+            there = {"-d": found["home"], "-s": found["shell"], "-G": None if missing else wanted["-G"]}
+            wanted = {option: value for option, value in wanted.items() if value != there[option]}
+            words = ["usermod", *["--append"] * bool(append and missing)]
+        options = [word for option, value in wanted.items() if value for word in (option, value)]
+        if found is None or options:
+            yield shlex.join([*words, *options, name])
 
-@operates
-def folders(task, outcome):
-    """Make the folders of a loop."""
-
-    def made(path, owner, group, mode):
-        if not host.get_fact(Directory, path=(above := str(Path(path).parent))):
-            yield from made(above, owner, group, mode)  # alike, as Ansible does
-        yield from files_operations.directory._inner(path, user=owner, group=group, mode=mode)
-
-    def commands():
-        for said in task.rounds:
-            yield from made(said["path"], said["owner"], said["group"], said["mode"])
-
-    yield from counted(task, outcome, commands)
+    yield from counted(task, outcome, commands, **task.arguments)
 
 
 @operates
 def group(task, outcome):
     """Make a system's group."""
-    said = task.arguments
-    yield from counted(task, outcome, server.group._inner, group=said.pop("name"), **said)
+
+    def commands(name, system=False):
+        if host.connector.execute(f"getent group {shlex.quote(name)}").returncode:
+            yield shlex.join(["groupadd", *["--system"] * system, name])
+
+    yield from counted(task, outcome, commands, **task.arguments)
+
+
+@operates
+def folders(task, outcome):
+    """Make the folders of a loop; those above them are made alike, as Ansible does."""
+
+    def commands():
+        for said in task.rounds:
+            path = said["path"]
+            asked = f"stat -c '%U %G %a' {shlex.quote(path)} || stat {shlex.quote(str(Path(path).parent))}"
+            found = host.connector.execute(asked)
+            if found.stdout.strip() != f"{said['owner']} {said['group']} {said['mode'].lstrip('0')}":
+                made = [str(Path(path).parent)] * bool(found.returncode) + [path]
+                yield shlex.join(["install", "-d", "-o", said["owner"], "-g", said["group"], "-m", said["mode"], *made])
+
+    yield from counted(task, outcome, commands)
 
 
 def run(task: Task) -> dict[str, Any]:
@@ -578,6 +610,13 @@ def command(task, outcome):
     yield from work(
         task, lambda checking: {"changed": not idle} if checking else {"changed": True} | run(task), outcome
     )
+
+
+@operates
+def require(task, outcome):
+    """Refuse a server on which something isn't so."""
+    if not task.role.holds(task.said[task.module]["that"]):
+        yield refusal(task.name, task.arguments["fail_msg"])
 
 
 @operates

@@ -2,10 +2,10 @@
 
 import re
 
-from pyinfra.api import OperationError, deploy
+from pyinfra.api import deploy
 from pyinfra.operations import files, server
 
-from deploys._shared import Role, access, blocks, command, packages, render, service, user
+from deploys._shared import Role, access, blocks, command, packages, render, require, service, user
 
 
 @deploy("OS")
@@ -17,17 +17,15 @@ def layer():
 
 def os():
     role = Role("os")
-    platform = role["ansible_facts"]
-    if platform["distribution_release"] not in role["__os_time_package"]:
-        raise OperationError(role.task("Platform | Refuse one that nobody has tried").arguments["fail_msg"])
+    require(role, "Platform | Refuse one that nobody has tried")
     packages(role, "Packages | Install")
     name = role["__os_hostname"]
     # The inventory knows some hosts by their address only.
-    if platform["nodename"] != name and not re.match(r"[0-9a-fA-F:.]+$", name):
+    if role["ansible_facts"]["nodename"] != name and not re.match(r"[0-9a-fA-F:.]+$", name):
         hosts = role.task("Host name | Make it resolvable, which sudo asks for")
         said = hosts.arguments
         files.line(name=hosts.name, path=said["path"], line=f"{said['regexp']}.*", replace=said["line"])
-        server.hostname(name="Host name | Set", hostname=name)
+        server.hostname(name=role.task("Host name | Set").name, hostname=name)
     access(role, "Access | Try who gets in and how, and keep it if we still do")
     packages(role, "Access | Remove what would ban")
     settings = render(role, "Settings | Render them")
@@ -48,6 +46,8 @@ def hardening():
     packages(role, "Packages | Install")
     blocks(role, "Settings | Add to those that have no folder of drop-ins")
     service(role, "Units | Start them, now and at boot")
-    for handler in ("Restart units", "Restart who has to see all processes", "Load kernel settings", "Correct modes"):
-        command(role, handler, after=[settings])
+    command(role, "Restart units", after=[settings])
+    command(role, "Restart who has to see all processes", after=[settings])
+    command(role, "Load kernel settings", after=[settings])
+    command(role, "Correct modes", after=[settings])
     command(role, "Load PAM profiles", after=[settings])

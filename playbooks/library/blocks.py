@@ -17,7 +17,7 @@ options:
       path: {description: "The file, which must be there.", type: path, required: true}
       block: {description: "The lines. Empty: none, and no marks.", type: str, required: true}
       first: {description: Whether they begin the file., type: bool, default: false}
-      after: {description: "Else: after the last line that this regular expression finds, or at the end.", type: str, default: ""}
+      after: {description: "Else after the last line that this finds, or at the end.", type: str, default: ""}
 """
 
 RETURN = r"""

@@ -12,9 +12,9 @@ END = "# END of what Sansō manages: {origin}"
 
 
 def run(arguments: dict, checking: bool) -> dict:
-    """arguments: origin (where in the project the lines stand), and blocks, a list of dictionaries with path, block (empty: none),
-    and where a block that isn't there yet goes: first (a bool), or after (a regular expression, whose last line counts); else the end.
-    """
+    """Keep each of arguments["blocks"]: path, block (empty: none), and where one goes that isn't there yet: first (a
+    bool), or after (a regular expression, whose last line counts), or at the end. "origin" tells in its marks where in
+    the project the lines stand."""
     changes, diff = [], []
     for each in arguments["blocks"]:
         path = Path(each["path"])

@@ -21,6 +21,7 @@ from ansible.vars.manager import VariableManager
 from sanso.project import ROOT
 
 ROLES = ROOT / "roles"
+INCLUDES = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
 TIERS = "web:app:db"  # the hosts that the layers are for, as in playbooks/
 
 
@@ -89,11 +90,30 @@ class RoleVariables(Variables):
         return lookup.run([template], variables=Shallow(self._values), template_vars=more)[0]
 
     def tasks(self) -> list[dict[str, Any]]:
-        """All tasks and handlers of the role as they are written, those in blocks too."""
-        files = [*sorted(self._role.glob("tasks/*.yml")), *self._role.glob("handlers/main.yml")]
-        return [
-            task for file in files for task in flat(self._loader.load_from_file(str(file), trusted_as_template=True))
-        ]
+        """All tasks of the role as they are written, in their order, and its handlers after them.
+
+        Those of a block or of an included file stand where that does, and have its conditions (`when`, a list) too.
+        """
+        return [*self._flat("tasks/main.yml"), *self._flat("handlers/main.yml")]
+
+    def _flat(self, name: str, conditions: tuple = ()) -> list[dict[str, Any]]:
+        file = self._role / name
+        written = self._loader.load_from_file(str(file), trusted_as_template=True) if file.exists() else []
+        return self._unfold(written, conditions)
+
+    def _unfold(self, tasks: list[dict[str, Any]], conditions: tuple) -> list[dict[str, Any]]:
+        found = []
+        for task in tasks:
+            own = task.get("when", [])
+            holds = (*conditions, *(own if isinstance(own, list) else [own]))
+            included = next((task[word] for word in INCLUDES if word in task), None)
+            if included:
+                found += self._flat(f"tasks/{included}", holds)
+            elif "block" in task:
+                found += self._unfold([*task["block"], *task.get("rescue", [])], holds)
+            else:
+                found.append({**task, "when": list(holds)})
+        return found
 
 
 class Shallow(dict):
@@ -101,15 +121,6 @@ class Shallow(dict):
 
     def __deepcopy__(self, memo):
         return dict(self)
-
-
-def flat(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The tasks of a list, with those in its blocks instead of the blocks."""
-    found = []
-    for task in tasks:
-        inner = [*task.get("block", []), *task.get("rescue", []), *task.get("always", [])]
-        found += flat(inner) if inner else [task]
-    return found
 
 
 class Landscape:
