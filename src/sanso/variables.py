@@ -22,7 +22,7 @@ from sanso.project import ROOT
 
 ROLES = ROOT / "roles"
 INCLUDES = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
-TIERS = "web:app:db"  # the hosts that the layers are for, as in playbooks/
+TIERS = ("web", "app", "db")  # the hosts that the layers are for, as in playbooks/
 
 
 @cache
@@ -139,8 +139,10 @@ class Landscape:
 
     @cached_property
     def hosts(self) -> dict[str, set[str]]:
-        """Name to groups."""
-        return {host.name: {group.name for group in host.groups} for host in self._inventory.get_hosts(TIERS)}
+        """The hosts of the tiers: name to groups."""
+        names = [name for tier in TIERS for name in self.groups.get(tier, [])]
+        hosts = map(self._inventory.get_host, dict.fromkeys(names))
+        return {host.name: {group.name for group in host.groups} for host in hosts}
 
     @property
     def groups(self) -> dict[str, list[str]]:
