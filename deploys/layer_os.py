@@ -62,3 +62,7 @@ def hardening():
     command(role, "Load kernel settings", after=[settings])
     command(role, "Correct modes", after=[settings])
     command(role, "Load PAM profiles", after=[settings])
+
+
+if not __name__.startswith("deploys."):  # pyinfra runs this very file
+    layer()

@@ -68,7 +68,8 @@ def find(described: Inventory, engine: str, *, verbose: bool = False) -> list[Fi
             found = {name: each.result() for name, each in looks.items()}
         except CouldNotDigest as problem:
             raise Failure(problem.sentence, next_step=problem.next_step, code=COULD_NOT_CHECK) from problem
-        changes = plan.result()
+        # What only follows from another change is none by itself.
+        changes = [change for change in plan.result() if change.task not in origin.handlers()]
     findings = []
     for name, host in described.hosts.items():
         seen = [each for each in (of_look(described, host, thing) for thing in found[name]) if each]

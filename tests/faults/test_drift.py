@@ -30,25 +30,9 @@ def drift(pytestconfig):
     return drift
 
 
-@pytest.fixture
-def by_hand(server):
-    """by_hand(command, undo) changes the server, until the test's end."""
-    undone = []
-
-    def by_hand(command, undo):
-        undone.append(undo)
-        done = server.host.run(command)
-        assert done.succeeded, done.stderr
-
-    yield by_hand
-    for undo in reversed(undone):
-        done = server.host.run(undo)
-        assert done.succeeded, done.stderr
-
-
 @dataclass(frozen=True)
 class Change:
-    """command and undo: shell, as root; what, seen and next: parts of how it is named."""
+    """command and undo: shell, as root; what, seen and next: parts of how it is named. APP stands for the app."""
 
     command: str
     undo: str
@@ -66,25 +50,19 @@ def mysql(statement):
 
 AGAIN = "ansible-playbook"
 DECIDE = "somebody has to decide"
-# A file that goes back keeps its time: it is not younger than who read it.
-KEPT = "cp -a {0} /root/kept && {1}"
-BACK = "cp -a /root/kept {0} && rm /root/kept"
 
 
-def edited(path, command, what, seen):
-    return Change(KEPT.format(path, command), BACK.format(path), what, seen, AGAIN)
+def edited(path, command, *named):
+    """A file that goes back, its time too: it is not younger than who read it."""
+    kept = f"/root/kept-{Path(path).name}"
+    return Change(f"cp -a {path} {kept} && {command} {path}", f"cp -a {kept} {path} && rm {kept}", *named)
 
 
+ADD = "echo '# by hand' >>"
 CHANGES = [
-    edited("/etc/sysctl.d/90-sanso.conf", "echo '# by hand' >>/etc/sysctl.d/90-sanso.conf", "Render", "-# by hand"),
-    Change(
-        "chmod 0666 /usr/local/sbin/sanso-app",
-        "chmod 0755 /usr/local/sbin/sanso-app",
-        "Install what releases",
-        "",
-        AGAIN,
-    ),
-    Change("systemctl stop nftables", "systemctl start nftables", "Access | Try", "", AGAIN),
+    edited("/etc/sysctl.d/90-sanso.conf", ADD, "Settings | Render them", "-# by hand", AGAIN),
+    edited("/usr/local/sbin/sanso-app", "chmod 0666", "Tool | Install", "", AGAIN),
+    Change("systemctl stop fail2ban", "systemctl start fail2ban", "Access | Try who gets in", "", AGAIN),
     Change(
         "systemctl stop unattended-upgrades",
         "systemctl start unattended-upgrades",
@@ -100,35 +78,21 @@ CHANGES = [
         DECIDE,
     ),
     Change(
-        "mkdir -p /etc/systemd/system/cron.service.d /etc/systemd/system/nginx.service.d &&"
-        " printf '[Unit]\\n' >/etc/systemd/system/nginx.service.d/by-hand.conf",
-        "rm /etc/systemd/system/nginx.service.d/by-hand.conf && rmdir /etc/systemd/system/cron.service.d;"
-        " systemctl daemon-reload",
+        "printf '[Unit]\\n' >/etc/systemd/system/nginx.service.d/by-hand.conf",
+        "rm /etc/systemd/system/nginx.service.d/by-hand.conf; systemctl daemon-reload",
         "unit file nginx.service",
         "+systemd has what was in them before",
         "sudo systemctl daemon-reload && sudo systemctl restart nginx.service",
     ),
-    Change(
-        "cp -a /etc/nginx/mime.types /root/kept && touch /etc/nginx/mime.types",
-        BACK.format("/etc/nginx/mime.types"),
-        "daemon nginx",
-        "+/etc/nginx/mime.types is of",
-        "'sudo systemctl reload nginx'",
-    ),
-    Change(
-        "cp -a /etc/mysql/my.cnf /root/kept && touch /etc/mysql/mysql.conf.d/zz-sanso.cnf",
-        "touch -r /etc/mysql/mysql.conf.d/mysqld.cnf /etc/mysql/mysql.conf.d/zz-sanso.cnf && rm /root/kept",
+    edited("/etc/nginx/mime.types", "touch", "daemon nginx", "+/etc/nginx/mime.types is of", "systemctl reload nginx"),
+    edited(
+        "/etc/mysql/mysql.conf.d/mysqld.cnf",
+        "touch",
         "daemon mysql",
-        "+/etc/mysql/mysql.conf.d/zz-sanso.cnf is of",
-        "'sudo systemctl restart mysql'",
+        "+/etc/mysql/mysql.conf.d/mysqld.cnf is of",
+        "systemctl restart mysql",
     ),
-    Change(
-        "cp -a /etc/ssh/sshd_config /root/kept && touch /etc/ssh/sshd_config",
-        BACK.format("/etc/ssh/sshd_config"),
-        "daemon ssh",
-        "+/etc/ssh/sshd_config is of",
-        "'sudo systemctl reload ssh'",
-    ),
+    edited("/etc/ssh/sshd_config", "touch", "daemon ssh", "+/etc/ssh/sshd_config is of", "systemctl reload ssh"),
     Change(
         "sysctl -w net.core.somaxconn=1111",
         "sysctl -w net.core.somaxconn=4096",
@@ -168,10 +132,10 @@ CHANGES = [
         DECIDE,
     ),
     Change(
-        mysql("GRANT FILE ON *.* TO faults@localhost"),
-        mysql("REVOKE FILE ON *.* FROM faults@localhost"),
-        'mysql account "faults"@"localhost"',
-        "+GRANT FILE ON *.* TO `faults`@`localhost`",
+        mysql("GRANT FILE ON *.* TO APP@localhost"),
+        mysql("REVOKE FILE ON *.* FROM APP@localhost"),
+        'mysql account "APP"@"localhost"',
+        "+GRANT FILE ON *.* TO `APP`@`localhost`",
         "REVOKE FILE ON *.*",
     ),
     Change(
@@ -188,15 +152,32 @@ CHANGES = [
         "+of no package, and none of ours",
         DECIDE,
     ),
-    Change(
-        "cp -a /etc/adduser.conf /root/kept && echo '# by hand' >>/etc/adduser.conf",
-        BACK.format("/etc/adduser.conf"),
-        "file /etc/adduser.conf",
-        "+changed",
-        DECIDE,
-    ),
+    edited("/etc/adduser.conf", ADD, "file /etc/adduser.conf", "+changed", DECIDE),
     Change("apt-get remove -qq debsums", "apt-get install -qq --no-install-recommends debsums", "Packages", "", AGAIN),
 ]
+# What else is to be seen of these: the drop-in lies beside ours.
+BESIDES = {"file /etc/systemd/system/nginx.service.d/by-hand.conf"}
+
+
+@pytest.fixture(scope="module")
+def named(server, app):
+    """named(text): with the app's name in it."""
+    return lambda text: text.replace("APP", app.name)
+
+
+@pytest.fixture(scope="module")
+def findings(server, drift, named):
+    """What is found while all of them are changed."""
+    undo = []
+    try:
+        for change in CHANGES:
+            undo.append(named(change.undo))
+            done = server.host.run(named(change.command))
+            assert done.succeeded, done.stderr
+        return drift()
+    finally:
+        failed = [done for done in map(server.host.run, reversed(undo)) if done.failed]
+        assert not failed
 
 
 def test_nothing_is_found_on_a_server_as_it_was_built_and_it_takes_seconds(drift):
@@ -206,10 +187,20 @@ def test_nothing_is_found_on_a_server_as_it_was_built_and_it_takes_seconds(drift
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
-def test_what_was_changed_by_hand_is_named(drift, by_hand, change):
-    by_hand(change.command, change.undo)
-    findings = drift()
-    named = [each for each in findings if change.what in each["what"]]
-    assert named, findings
-    assert any(change.seen in each["diff"] and change.next in each["next"] for each in named), named
+def test_what_was_changed_by_hand_is_named(findings, named, change):
+    found = [each for each in findings if named(change.what) in each["what"]]
+    assert found, [each["what"] for each in findings]
+    assert any(named(change.seen) in each["diff"] and change.next in each["next"] for each in found), found
+
+
+def test_nothing_else_is_named(findings, named):
+    expected = {named(change.what) for change in CHANGES} | BESIDES
+    assert [each["what"] for each in findings if not any(what in each["what"] for what in expected)] == []
+
+
+def test_no_password_is_told(findings):
     assert "not to be told" not in json.dumps(findings)
+
+
+def test_nothing_is_found_once_all_of_it_is_taken_back(findings, drift):
+    assert drift() == []

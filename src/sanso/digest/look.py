@@ -42,6 +42,7 @@ BESIDE_OURS = (
     *("/etc/nginx/conf.d/*.conf", "/etc/nginx/sites-enabled/*", "/etc/fail2ban/jail.d/*", "/etc/apt/apt.conf.d/*"),
     *("/etc/systemd/system/*.d/*.conf", "/etc/security/limits.d/*.conf", "/etc/cron.d/*", "/etc/modprobe.d/*.conf"),
 )
+UCF = "/var/lib/ucf/hashfile"  # settings that packages make when they are installed, and dpkg doesn't know
 MARK = re.compile(r"Managed by Sans|manages: roles/")
 
 
@@ -70,9 +71,8 @@ def of_units(known: list[dict[str, str]]) -> Iterator[dict[str, str]]:
         if unit["NeedDaemonReload"] == "yes":
             files = " ".join(filter(None, [unit["FragmentPath"], unit.get("DropInPaths", "")]))
             now = f"systemd has what was in them before: {files}"
-            yield found(
-                "unit file", name, "as in its files", now, f"systemctl daemon-reload && systemctl restart {name}"
-            )
+            mend = f"sudo systemctl daemon-reload && sudo systemctl restart {name}"
+            yield found("unit file", name, "as in its files", now, mend)
 
 
 def was_stopped(unit: dict[str, str]) -> bool:
@@ -270,12 +270,13 @@ def of_strangers(_) -> Iterator[dict[str, str]]:
         return
     said = ask("dpkg-query", "--search", *others.values(), code=1)
     owned = {line.rpartition(": ")[2] for line in said.splitlines()}
-    began = min(file.stat().st_mtime for file in ours)  # what was there before came with the server
+    owned |= {line.partition("  ")[2] for line in read(UCF).splitlines()}
+    # When a file was made or changed in any way: its mtime may be older than it is here.
+    began = min(file.stat().st_ctime for file in ours)  # what was there before came with the server
     for file, target in others.items():
-        if target not in owned and file.lstat().st_mtime > began:
-            yield found(
-                "file", str(file), "", f"of no package, and none of ours, since {moment(file.lstat().st_mtime)}"
-            )
+        since = file.lstat().st_ctime
+        if target not in owned and since > began:
+            yield found("file", str(file), "", f"of no package, and none of ours, since {moment(since)}")
 
 
 def of_conffiles(_) -> Iterator[dict[str, str]]:

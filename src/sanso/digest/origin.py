@@ -176,6 +176,13 @@ def tasks() -> tuple[Task, ...]:
     )
 
 
+@cache
+def handlers() -> frozenset[str]:
+    """The names of what runs because something else was changed."""
+    files = ROLES.glob("*/handlers/main.yml")
+    return frozenset(each["name"] for file in files for each in yaml.safe_load(file.read_text()) or [])
+
+
 def tasks_in(role: str, said: list[dict]) -> Iterator[Task]:
     for each in said:
         for nested in ("block", "rescue", "always"):

@@ -67,6 +67,12 @@ def test_what_a_server_finds_is_told_with_what_mends_it(sanso, live):
     assert "./sanso up" not in done.stdout
 
 
+def test_what_only_follows_from_another_change_is_none_by_itself(sanso, live, monkeypatch):
+    monkeypatch.setitem(OPERATION, "names", ["OS | Load sysctl"])
+    live(changes=["sanso"])
+    assert sanso("check", "--drift").exit_code == 0
+
+
 def test_json_has_every_finding(sanso, live):
     live(changes=["sanso"], found=[SYSCTL])
     data = json.loads(sanso("check", "--drift", "--json").stdout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -68,9 +69,17 @@ def test_unit_that_failed_is_told_with_how():
 
 
 def test_unit_whose_file_is_newer_than_what_systemd_loaded():
-    ((kind, _, found),) = units(NeedDaemonReload="yes", DropInPaths="/etc/systemd/system/a.service.d/x.conf")
-    assert kind == "unit file"
-    assert "/etc/systemd/system/a.service.d/x.conf" in found
+    drop_in = "/etc/systemd/system/a.service.d/x.conf"
+    (found,) = look.of_units([UNIT | {"NeedDaemonReload": "yes", "DropInPaths": drop_in}, TARGET])
+    assert (found["kind"], found["key"]) == ("unit file", "a.service")
+    assert drop_in in found["found"]
+
+
+@pytest.mark.parametrize("changed", [STOPPED, {"NeedDaemonReload": "yes"}], ids=str)
+def test_command_that_mends_a_unit_asks_for_root(changed):
+    (found,) = look.of_units([UNIT | changed, TARGET])
+    assert found["mend"].startswith("sudo systemctl ")
+    assert found["mend"].count("systemctl") == found["mend"].count("sudo")
 
 
 # Daemons
@@ -112,8 +121,6 @@ def test_nginx_read_its_files_when_its_workers_began(monkeypatch):
 
 
 def test_process_began_before_now():
-    import time
-
     assert 0 < time.time() - look.start(str(os.getpid())) < 3600
 
 
@@ -284,20 +291,24 @@ def test_mysql_that_does_not_run_is_not_asked(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """folder("name", text, age) makes a file in a folder of drop-ins; those of packages begin with p."""
+    """folder("name", text) makes a file in a folder of drop-ins, after the others; a p begins those of packages."""
     monkeypatch.setattr(look, "BESIDE_OURS", (f"{tmp_path}/*",))
+    monkeypatch.setattr(look, "UCF", str(tmp_path / ".ucf"))
+    (tmp_path / ".ucf").write_text(f"0123  {tmp_path}/made\n")
 
     def ask(*words, code):
         return "".join(f"some: {file}\n" for file in words[2:] if Path(file).name.startswith("p"))
 
     monkeypatch.setattr(look, "ask", ask)
 
-    def make(name, text="", age=0):
+    def make(name, text=""):
+        time.sleep(0.02)  # the file system's clock has ticks
         (tmp_path / name).write_text(text)
-        os.utime(tmp_path / name, (1000 - age, 1000 - age))
 
-    make("ours", "# Managed by Sansō: changes made here are lost", age=10)
     return make
+
+
+OURS = "# Managed by Sansō: changes made here are lost"
 
 
 def strangers():
@@ -305,12 +316,28 @@ def strangers():
 
 
 def test_file_that_somebody_put_beside_ours(folder):
+    folder("ours", OURS)
     folder("hand")
     assert strangers() == ["hand"]
 
 
-@pytest.mark.parametrize("made", [("package", "", 0), ("image", "", 100), ("other", "Managed by Sansō", 0)])
-def test_file_of_a_package_of_ours_or_from_before_is_no_stranger(folder, made):
+def test_file_that_somebody_copied_with_its_old_date_is_new_here(folder, tmp_path):
+    folder("ours", OURS)
+    folder("hand")
+    os.utime(tmp_path / "hand", (1, 1))
+    assert strangers() == ["hand"]
+
+
+def test_file_that_was_there_before_ours_came_with_the_server(folder, tmp_path):
+    folder("image")
+    folder("ours", OURS)
+    os.utime(tmp_path / "ours", (1, 1))
+    assert strangers() == []
+
+
+@pytest.mark.parametrize("made", [("package", ""), ("made", ""), ("other", OURS)], ids=lambda made: made[0])
+def test_file_of_a_package_or_of_ours_is_no_stranger(folder, made):
+    folder("ours", OURS)
     folder(*made)
     assert strangers() == []
 
@@ -323,7 +350,8 @@ def test_file_of_a_package_of_ours_or_from_before_is_no_stranger(folder, made):
 def test_settings_of_a_package_that_are_others_now(tmp_path, monkeypatch, content, names):
     if content is not None:
         (tmp_path / "a").write_text(content)
-    known = f" {tmp_path}/a {hashlib.md5(b'text').hexdigest()}\n {tmp_path}/b newconffile\n {tmp_path}/c 0 obsolete\n"
+    digest = hashlib.md5(b"text").hexdigest()
+    known = f" {tmp_path}/a {digest}\n {tmp_path}/b newconffile\n {tmp_path}/c {digest} obsolete\n"
     monkeypatch.setattr(look, "ask", lambda *words: known)
     assert [Path(each["key"]).name for each in look.of_conffiles([])] == names
 
