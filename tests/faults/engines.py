@@ -103,7 +103,7 @@ class Pyinfra(Engine):
 
     def command(self, layer, variables, *options):
         more = {"site": "deploys/site.py", "access": "deploys.layer_os.access_alone"}
-        what = [f"@sanso/{self.inventory}", more.get(layer, f"deploys.layer_{layer}.layer")]
+        what = [f"@sanso/{self.inventory}", more.get(layer, f"deploys/layer_{layer}.py")]
         return ["pyinfra", "-y", "--json", *options, "--data", f"variables={variables}", *what]
 
     def read(self, done):
