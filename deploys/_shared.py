@@ -21,7 +21,7 @@ from typing import Any
 
 import ansible.module_utils
 from ansible.errors import AnsibleError
-from pyinfra import config, host, state
+from pyinfra import host, state
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.facts import FactBase
 from pyinfra.connectors.util import CommandOutput, OutputLine
@@ -32,8 +32,6 @@ from sanso import entrance, files, pyinfra_events
 from sanso.places import where_set
 from sanso.project import ROOT
 from sanso.variables import Variables
-
-config.SUDO = True
 
 KEYWORDS = {  # of a task, beside its module
     "args",
@@ -293,8 +291,12 @@ def operates(commands: Callable[[Task, Outcome], Iterator]) -> Callable[..., Out
 @operates
 def render(task, outcome):
     """Write several files, all of them or none."""
-    told = files.told(task.arguments["files"], files.RENDERED, task.role.variables.render)
-    yield from work(task, lambda checking: ask("sanso_render", {"files": told}, checking), outcome)
+
+    @cache
+    def told():  # only where the task is wanted: else it may hold what can't be filled in
+        return files.told(task.arguments["files"], files.RENDERED, task.role.variables.render)
+
+    yield from work(task, lambda checking: ask("sanso_render", {"files": told()}, checking), outcome)
 
 
 @operates

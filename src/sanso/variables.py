@@ -22,7 +22,7 @@ from sanso.project import ROOT
 
 ROLES = ROOT / "roles"
 INCLUDES = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
-TIERS = ("web", "app", "db")  # the hosts that the layers are for, as in playbooks/
+TIERS = ("web", "app", "db")  # the groups that the layers are for, as in playbooks/
 
 
 @cache
@@ -139,10 +139,9 @@ class Landscape:
 
     @cached_property
     def hosts(self) -> dict[str, set[str]]:
-        """The hosts of the tiers: name to groups."""
-        names = [name for tier in TIERS for name in self.groups.get(tier, [])]
-        hosts = map(self._inventory.get_host, dict.fromkeys(names))
-        return {host.name: {group.name for group in host.groups} for host in hosts}
+        """Name to groups."""
+        names = dict.fromkeys(name for tier in TIERS for name in self.groups.get(tier, []))
+        return {name: {group.name for group in self._inventory.get_host(name).groups} for name in names}
 
     @property
     def groups(self) -> dict[str, list[str]]:
