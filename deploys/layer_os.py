@@ -18,6 +18,7 @@ def layer():
 def os():
     role = Role("os")
     require(role, "Platform | Refuse one that nobody has tried")
+    command(role, "Packages | Finish what was interrupted")
     packages(role, "Packages | Install")
     name = role["__os_hostname"]
     # The inventory knows some hosts by their address only.

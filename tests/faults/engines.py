@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +35,14 @@ class Run:
         return words in self.said or words in " ".join(self.said.split())
 
 
+def family(process: int) -> Iterator[int]:
+    """A process and all that it started, and those, and so on."""
+    children = Path(f"/proc/{process}/task/{process}/children")
+    yield process
+    for child in children.read_text().split() if children.exists() else []:
+        yield from family(int(child))
+
+
 class Engine(ABC):
     """One engine, for the machine of an inventory.
 
@@ -49,6 +60,19 @@ class Engine(ABC):
         command = self.command(layer, variables, *options)
         environment = {**os.environ, **environment}
         return self.read(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment))
+
+    @contextlib.contextmanager
+    def begun(self, layer: str, variables: Path):
+        """The process of a run that goes on meanwhile. At the end it is killed, with all that it started."""
+        streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        run = subprocess.Popen(self.command(layer, variables), cwd=ROOT, **streams)
+        try:
+            yield run
+        finally:
+            for process in list(family(run.pid)):  # all of them before the first dies, which would orphan the others
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            run.wait()
 
     @abstractmethod
     def command(self, layer: str, variables: Path, *options: str) -> list[str]:
@@ -79,7 +103,7 @@ class Pyinfra(Engine):
 
     def command(self, layer, variables, *options):
         more = {"site": "deploys/site.py", "access": "deploys.layer_os.access_alone"}
-        what = [f"@sanso/{self.inventory}", more.get(layer, f"deploys.layer_{layer}.layer")]
+        what = [f"@sanso/{self.inventory}", more.get(layer, f"deploys/layer_{layer}.py")]
         return ["pyinfra", "-y", "--json", *options, "--data", f"variables={variables}", *what]
 
     def read(self, done):

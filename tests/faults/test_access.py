@@ -8,15 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 TRIAL = "/var/lib/sanso/access/trial"
 MINUTE = 60
 STRANGERS_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPGKz4ZblTbIVVFVacV75FCzPmKJVydWF1aniUc5TLc1 stranger"
@@ -131,28 +128,13 @@ def test_new_port_is_added_and_the_old_one_closes_when_the_inventory_says_so(ser
 @contextlib.contextmanager
 def trying(server, engine, on_top, settings):
     """A run that has just armed the return of the old settings: yields when, and ends it and all that it started."""
-    command = engine.command("access", on_top(**filled(settings, server) | {"ansible_timeout": 30}))
-    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    with engine.begun("access", on_top(**filled(settings, server) | {"ansible_timeout": 30})) as run:
         deadline = time.monotonic() + MINUTE
         while server.host.run(f"test -e {TRIAL}").failed:
             assert run.poll() is None, run.returncode
             assert time.monotonic() < deadline
             time.sleep(0.1)
         yield time.monotonic()
-    finally:
-        for process in list(family(run.pid)):  # all of them before the first one dies, which would orphan the others
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        run.wait()
-
-
-def family(process):
-    """A process and all that it started, and those, and so on."""
-    children = Path(f"/proc/{process}/task/{process}/children")
-    yield process
-    for child in children.read_text().split() if children.exists() else []:
-        yield from family(int(child))
 
 
 def wait_for(come_in, since):
