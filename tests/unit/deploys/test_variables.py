@@ -19,8 +19,9 @@ PLAY = """
 """
 VARS = """
 demo_d: role
+demo_e: role
 __demo_list: "{{ [demo_a, demo_b] | join('+') }}"
-__demo_all: "{{ [demo_a, demo_b, demo_c, demo_d, __demo_list, lookup('ansible.builtin.template', 'x.j2')] }}"
+__demo_all: "{{ [demo_a, demo_b, demo_c, demo_d, demo_e, __demo_list, lookup('ansible.builtin.template', 'x.j2')] }}"
 """
 TASKS = """
 - name: Outer
@@ -68,14 +69,16 @@ def inventory(tmp_path):
 
 
 def test_values_and_texts_are_those_of_ansible(role, inventory, tmp_path):
-    ours = Landscape(inventory, {"demo_a": "extra"}).variables_of("here").within("demo")["__demo_all"]
+    ours = (
+        Landscape(inventory, {"demo_a": "extra", "demo_e": "extra"}).variables_of("here").within("demo")["__demo_all"]
+    )
     play = write(tmp_path / "play.yml", PLAY)
     result = tmp_path / "result.json"
-    extra = ["-e", json.dumps({"demo_a": "extra", "demo_in": False, "result": str(result)})]
+    extra = ["-e", json.dumps({"demo_a": "extra", "demo_e": "extra", "demo_in": False, "result": str(result)})]
     done = subprocess.run(["ansible-playbook", "-i", inventory, play, *extra], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert ours == json.loads(result.read_text())["all"]
-    assert ours == ["extra", "all of here", "host", "role", "extra+all of here", "  here: all of here\nend\n"]
+    assert ours == ["extra", "all of here", "host", "role", "extra", "extra+all of here", "  here: all of here\nend\n"]
 
 
 def test_hosts_are_those_of_the_tiers(role, inventory):
