@@ -37,17 +37,21 @@ def pytest_collection_modifyitems(config, items):
     config.stash[LEFT_OUT] = Counter()
     if config.getoption("--engine") == "ansible":
         return
-    chosen = [item for item in items if not left_out(item)]
-    config.stash[LEFT_OUT] = Counter(reason for item in items if (reason := left_out(item)))
-    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    items[:] = chosen
+    own = {each.settings["hardening_profile"] for each in servers.read(config.getoption("--inventory"))}
+    reasons = {item: left_out(item, own) for item in items}
+    config.stash[LEFT_OUT] = Counter(filter(None, reasons.values()))
+    config.hook.pytest_deselected(items=[item for item in items if reasons[item]])
+    items[:] = [item for item in items if not reasons[item]]
 
 
-def left_out(item) -> str:
+def left_out(item, own_profiles: set[str]) -> str:
     """Why another engine than Ansible does not run this test; empty if it does."""
     if mark := item.get_closest_marker("ansible_only"):
         return f"about what only Ansible has: {mark.kwargs['reason']}"
-    return "" if "engine" in item.fixturenames else "no engine has a part in it"
+    profile = item.callspec.params.get("profile") if hasattr(item, "callspec") else None
+    if "engine" in item.fixturenames and profile not in own_profiles:  # its own needs no run
+        return ""
+    return "no engine has a part in it"
 
 
 def pytest_terminal_summary(terminalreporter, config):
