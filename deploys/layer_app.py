@@ -26,3 +26,7 @@ def app(described: dict):
     link(role, "Release | See which one serves")
     release(role, "Release | Let it serve, once it has answered")
     service(role, "Service | Start, now and at boot")
+
+
+if not __name__.startswith("deploys."):  # pyinfra runs this very file
+    layer()

@@ -19,3 +19,7 @@ def layer():
     service(role, "Server | Start, now and at boot")
     look(role, "Accounts | Find the statements that are missing")
     command(role, "Accounts | Execute them")
+
+
+if not __name__.startswith("deploys."):  # pyinfra runs this very file
+    layer()

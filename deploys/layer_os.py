@@ -18,6 +18,7 @@ def layer():
 def os():
     role = Role("os")
     require(role, "Platform | Refuse one that nobody has tried")
+    command(role, "Packages | Finish what was interrupted")
     packages(role, "Packages | Install")
     name = role["__os_hostname"]
     # The inventory knows some hosts by their address only.
@@ -26,11 +27,21 @@ def os():
         said = hosts.arguments
         files.line(name=hosts.name, path=said["path"], line=f"{said['regexp']}.*", replace=said["line"])
         server.hostname(name=role.task("Host name | Set").name, hostname=name)
-    access(role, "Access | Try who gets in and how, and keep it if we still do")
-    packages(role, "Access | Remove what would ban")
+    who_gets_in(role)
     settings = render(role, "Settings | Render them")
     command(role, "Load sysctl", after=[settings])
     service(role, "Restart journald", after=[settings])
+
+
+def who_gets_in(role: Role):
+    access(role, "Access | Try who gets in and how, and keep it if we still do")
+    packages(role, "Access | Remove what would ban")
+
+
+@deploy("Access")
+def access_alone():
+    """What playbooks/access.yml does."""
+    who_gets_in(Role("os"))
 
 
 def trace():
@@ -51,3 +62,7 @@ def hardening():
     command(role, "Load kernel settings", after=[settings])
     command(role, "Correct modes", after=[settings])
     command(role, "Load PAM profiles", after=[settings])
+
+
+if not __name__.startswith("deploys."):  # pyinfra runs this very file
+    layer()

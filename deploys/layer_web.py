@@ -44,3 +44,7 @@ def acme(apps):
     look(role, "Order | See what is missing, and try the way of the proof on the server")
     local(role, "Order | Ask each name for the proof, as the CA will")
     command(role, "Order | Get the certificates from the CA, and give them to nginx")
+
+
+if not __name__.startswith("deploys."):  # pyinfra runs this very file
+    layer()

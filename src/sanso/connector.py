@@ -6,7 +6,8 @@ take. An inventory that preflight refuses stops the run before any connection.
 
 Data (pyinfra's --data):
 
-- variables: a JSON or YAML file whose variables win over the inventory's, as ansible-playbook's -e @FILE
+- variables: a JSON or YAML file whose variables (those of Vault too) win over the inventory's, as ansible-playbook's
+  -e @FILE
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import TypedDict
 from unittest import mock
 
-import yaml
 from gevent.monkey import get_original
 from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import ConnectError, InventoryError
@@ -38,7 +38,7 @@ with mock.patch("socket.getaddrinfo", get_original("socket", "getaddrinfo")):
     from ansible.errors import AnsibleError
 
     from sanso import preflight, pyinfra_events
-    from sanso.variables import Landscape, Variables
+    from sanso.variables import Landscape, Variables, loader
 
 
 class Data(TypedDict):
@@ -50,8 +50,9 @@ class Data(TypedDict):
 def read(inventory: str, extra: str = "") -> Landscape:
     """The inventory at a path, with a file of variables that win over its own."""
     try:
-        return Landscape(Path(inventory), yaml.safe_load(Path(extra).read_text()) if extra else {})
-    except (AnsibleError, OSError, yaml.YAMLError) as error:
+        more = loader().load_from_file(str(Path(extra).resolve()), trusted_as_template=True) if extra else {}
+        return Landscape(Path(inventory), more)
+    except AnsibleError as error:
         raise InventoryError(f"{extra or f'The inventory {inventory}'} can't be read: {error}") from error
 
 
@@ -92,7 +93,7 @@ class Connector(BaseConnector):
         path = str(Path(name).resolve() if name else DEFAULT_INVENTORY)
         hosts = read(path).hosts or checked(path, "").hosts  # which says what is missing
         for host, groups in hosts.items():
-            yield host, {"inventory": path}, sorted(groups)
+            yield host, {"inventory": path, "_sudo": True}, sorted(groups)
 
     def __init__(self, state, host):
         super().__init__(state, host)
@@ -100,8 +101,11 @@ class Connector(BaseConnector):
         landscape = checked(self.data["inventory"], self.data["variables"])
         self.inventory: Path = landscape.folder
         self.variables: Variables = landscape.variables_of(host.name)
-        self.way = Way.by(host.name, self.variables)
-        self.sudo_password = self.variables.get("ansible_become_password", "")
+        try:
+            self.way = Way.by(host.name, self.variables)
+            self.sudo_password = self.variables.get("ansible_become_password", "")
+        except AnsibleError as error:
+            raise InventoryError(preflight.explained(host.name, error, can_ask=False)) from error
 
     def connect(self):
         done = self.way.run("true")
@@ -110,7 +114,7 @@ class Connector(BaseConnector):
             raise ConnectError(f"{what}; {then}\n{done.stderr.strip()}")
 
     def execute(self, command: str, *, sudo: bool = True, given: bytes = b"") -> subprocess.CompletedProcess:
-        """Run a shell command there, which may read what is given."""
+        """Run a shell command there, which may read what is given. As root, unless sudo is False."""
         return self._execute(self.way, command, sudo, given)
 
     def execute_anew(self, command: str, port: int = 0, alias: bool = False) -> subprocess.CompletedProcess:

@@ -22,7 +22,7 @@ from sanso.project import ROOT
 
 ROLES = ROOT / "roles"
 INCLUDES = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
-TIERS = ("web", "app", "db")  # the hosts that the layers are for, as in playbooks/
+TIERS = ("web", "app", "db")  # the groups that the layers are for, as in playbooks/
 
 
 @cache
@@ -94,26 +94,34 @@ class RoleVariables(Variables):
 
         Those of a block or of an included file stand where that does, and have its conditions (`when`, a list) too.
         """
-        return [*self._flat("tasks/main.yml"), *self._flat("handlers/main.yml")]
+        return [*tasks_in(self._role / "tasks/main.yml"), *tasks_in(self._role / "handlers/main.yml")]
 
-    def _flat(self, name: str, conditions: tuple = ()) -> list[dict[str, Any]]:
-        file = self._role / name
-        written = self._loader.load_from_file(str(file), trusted_as_template=True) if file.exists() else []
-        return self._unfold(written, conditions)
 
-    def _unfold(self, tasks: list[dict[str, Any]], conditions: tuple) -> list[dict[str, Any]]:
-        found = []
-        for task in tasks:
-            own = task.get("when", [])
-            holds = (*conditions, *(own if isinstance(own, list) else [own]))
-            included = next((task[word] for word in INCLUDES if word in task), None)
-            if included:
-                found += self._flat(f"tasks/{included}", holds)
-            elif "block" in task:
-                found += self._unfold([*task["block"], *task.get("rescue", [])], holds)
-            else:
-                found.append({**task, "when": list(holds)})
-        return found
+@cache
+def written(file: Path) -> Any:
+    """What a YAML file of a role says; None where there is none. Shared by all who ask: not to be changed."""
+    return loader().load_from_file(str(file), cache="none", trusted_as_template=True) if file.exists() else None
+
+
+@cache
+def tasks_in(file: Path, conditions: tuple = ()) -> list[dict[str, Any]]:
+    return unfolded(written(file) or [], conditions, file.parent)
+
+
+def unfolded(tasks: list[dict[str, Any]], conditions: tuple, folder: Path) -> list[dict[str, Any]]:
+    """Tasks, with those of blocks and of files in the folder in the place of what includes them."""
+    found = []
+    for task in tasks:
+        own = task.get("when", [])
+        holds = (*conditions, *(own if isinstance(own, list) else [own]))
+        included = next((task[word] for word in INCLUDES if word in task), None)
+        if included:
+            found += tasks_in(folder / included, holds)
+        elif "block" in task:
+            found += unfolded([*task["block"], *task.get("rescue", [])], holds, folder)
+        else:
+            found.append({**task, "when": list(holds)})
+    return found
 
 
 class Shallow(dict):
@@ -139,10 +147,9 @@ class Landscape:
 
     @cached_property
     def hosts(self) -> dict[str, set[str]]:
-        """The hosts of the tiers: name to groups."""
-        names = [name for tier in TIERS for name in self.groups.get(tier, [])]
-        hosts = map(self._inventory.get_host, dict.fromkeys(names))
-        return {host.name: {group.name for group in host.groups} for host in hosts}
+        """Name to groups."""
+        names = dict.fromkeys(name for tier in TIERS for name in self.groups.get(tier, []))
+        return {name: {group.name for group in self._inventory.get_host(name).groups} for name in names}
 
     @property
     def groups(self) -> dict[str, list[str]]:
@@ -170,5 +177,5 @@ class Landscape:
     def _of_roles(self, kind: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for file in sorted(ROLES.glob(f"*/{kind}/main.yml")):
-            found |= self._loader.load_from_file(str(file), trusted_as_template=True) or {}
+            found |= written(file) or {}
         return found

@@ -2,6 +2,9 @@
 
 Only for machines that this project made on this computer: a host that isn't in the group `machines` is refused. Each
 test leaves the machine as it was, also when it fails.
+
+--engine says who runs the layers that tests run. What runs none is the same with either, and what is marked
+`ansible_only` is about Ansible's own: with --engine pyinfra, neither is selected, and the last lines say how many.
 """
 
 from __future__ import annotations
@@ -9,17 +12,48 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import client
 import pytest
 import servers
+from engines import ENGINES
 
 ROOT = Path(__file__).parents[2]
+LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 
 def pytest_addoption(parser):
     parser.addoption("--inventory", type=Path, required=True, help="Ansible inventory of local machines")
+    parser.addoption("--engine", choices=ENGINES, default="ansible", help="who runs the layers")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "ansible_only(reason): about what only Ansible has")
+
+
+def pytest_collection_modifyitems(config, items):
+    config.stash[LEFT_OUT] = Counter()
+    if config.getoption("--engine") == "ansible":
+        return
+    chosen = [item for item in items if not left_out(item)]
+    config.stash[LEFT_OUT] = Counter(reason for item in items if (reason := left_out(item)))
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+def left_out(item) -> str:
+    """Why another engine than Ansible does not run this test; empty if it does."""
+    if mark := item.get_closest_marker("ansible_only"):
+        return f"about what only Ansible has: {mark.kwargs['reason']}"
+    return "" if "engine" in item.fixturenames else "no engine has a part in it"
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    engine = config.getoption("--engine")
+    for reason, count in config.stash.get(LEFT_OUT, Counter()).items():
+        terminalreporter.write_line(f"not selected with --engine {engine}, {count} of the tests: {reason}")
 
 
 @pytest.fixture(scope="session")
@@ -52,17 +86,45 @@ def whole(ready):
 
 
 @pytest.fixture(scope="session")
-def play(pytestconfig, tmp_path_factory):
-    """play("web", *options, **variables) runs a layer's playbook, with these on top of the inventory: the process."""
+def engine(pytestconfig):
+    """The engine that --engine names."""
+    return ENGINES[pytestconfig.getoption("--engine")](pytestconfig.getoption("--inventory"))
 
-    def play(layer, *options, **variables):
-        extra = tmp_path_factory.mktemp("play") / "variables.json"
-        extra.write_text(json.dumps(variables))
-        inventory = pytestconfig.getoption("--inventory").resolve()
-        command = ["ansible-playbook", "-i", inventory, f"playbooks/{layer}.yml", "-e", f"@{extra}", *options]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
-    return play
+@pytest.fixture(scope="session")
+def other_engine(pytestconfig, engine):
+    """The one that it doesn't name."""
+    return next(each for each in ENGINES.values() if each.name != engine.name)(pytestconfig.getoption("--inventory"))
+
+
+@pytest.fixture(scope="session")
+def on_top(tmp_path_factory):
+    """on_top(name=value, …) is a file of these variables, which win over the inventory's."""
+
+    def on_top(**values):
+        path = tmp_path_factory.mktemp("play") / "variables.json"
+        path.write_text(json.dumps(values))
+        return path
+
+    return on_top
+
+
+@pytest.fixture(scope="session")
+def play(engine, on_top):
+    """play("web", name=value, …) runs a layer, with these on top of the inventory: an engines.Run."""
+    return lambda layer, **values: engine.run(layer, on_top(**values))
+
+
+@pytest.fixture(scope="session")
+def boot(pytestconfig):
+    """boot() starts the machine, if it doesn't run."""
+    command = ["ansible-playbook", "-i", pytestconfig.getoption("--inventory").resolve(), "playbooks/machines.yml"]
+
+    def boot():
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+    return boot
 
 
 @pytest.fixture(scope="session")

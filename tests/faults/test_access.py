@@ -8,15 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 TRIAL = "/var/lib/sanso/access/trial"
 MINUTE = 60
 STRANGERS_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPGKz4ZblTbIVVFVacV75FCzPmKJVydWF1aniUc5TLc1 stranger"
@@ -82,8 +79,8 @@ def test_change_that_would_lock_us_out_is_taken_back_and_explained(server, play,
     variables, words = LOCKED_OUT[case]
     before = in_force()
     done = play("access", **filled(variables, server))
-    assert done.returncode == 2, done.stdout
-    assert [word for word in [*words, "nothing was changed"] if word not in done.stdout] == [], done.stdout
+    assert done.failed, done.said
+    assert [word for word in [*words, "nothing was changed"] if word not in done.said] == [], done.said
     assert come_in() == 0
     assert in_force() == before
 
@@ -93,8 +90,8 @@ def test_file_that_is_not_valid_replaces_nothing(play, in_force, case):
     variables, words = NOT_VALID[case]
     before = in_force()
     done = play("access", **variables)
-    assert done.returncode == 2, done.stdout
-    assert words in done.stdout
+    assert done.failed, done.said
+    assert words in done.said
     assert in_force() == before
 
 
@@ -103,8 +100,8 @@ def test_port_that_another_one_has_is_given_back(server, play, in_force, come_in
     server.host.check_output("systemd-run --quiet --unit=sanso-check-port python3 -m http.server 2222")
     try:
         done = play("access", os_ssh_port=2222, ansible_timeout=3)
-        assert done.returncode == 2, done.stdout
-        assert "nothing was changed" in done.stdout or "The old settings were put back." in done.stdout, done.stdout
+        assert done.failed, done.said
+        assert "nothing was changed" in done.said or "The old settings were put back." in done.said, done.said
     finally:
         server.host.check_output("systemctl stop sanso-check-port")
     assert come_in() == 0
@@ -115,46 +112,29 @@ def test_new_port_is_added_and_the_old_one_closes_when_the_inventory_says_so(ser
     before, port = in_force(), server.way.port
     try:
         done = play("access", os_ssh_port=2222)
-        assert done.returncode == 0, done.stdout
-        assert "Set ansible_port: 2222" in " ".join((done.stdout + done.stderr).split())
+        assert done.succeeded, done.said
+        assert done.says("Set ansible_port: 2222")
         assert (come_in(), come_in("-o", "Port=2222")) == (0, 0)
-        assert play("access", os_ssh_port=2222, ansible_port=2222).returncode == 0
+        assert play("access", os_ssh_port=2222, ansible_port=2222).succeeded
         assert "timed out" in str(come_in(seconds=1))
     finally:
         done = play("access", os_ssh_port=port, ansible_port=2222)
         done = play("access")
-    assert done.returncode == 0, done.stdout
+    assert done.succeeded, done.said
     assert come_in() == 0
     assert in_force() == before
 
 
 @contextlib.contextmanager
-def trying(server, pytestconfig, tmp_path, variables):
+def trying(server, engine, on_top, settings):
     """A run that has just armed the return of the old settings: yields when, and ends it and all that it started."""
-    (tmp_path / "trying.json").write_text(json.dumps(filled(variables, server) | {"ansible_timeout": 30}))
-    inventory = pytestconfig.getoption("--inventory").resolve()
-    command = ["ansible-playbook", "-i", inventory, "playbooks/access.yml", "-e", f"@{tmp_path}/trying.json"]
-    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    with engine.begun("access", on_top(**filled(settings, server) | {"ansible_timeout": 30})) as run:
         deadline = time.monotonic() + MINUTE
         while server.host.run(f"test -e {TRIAL}").failed:
             assert run.poll() is None, run.returncode
             assert time.monotonic() < deadline
             time.sleep(0.1)
         yield time.monotonic()
-    finally:
-        for process in list(family(run.pid)):  # all of them before the first one dies, which would orphan the others
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        run.wait()
-
-
-def family(process):
-    """A process and all that it started, and those, and so on."""
-    children = Path(f"/proc/{process}/task/{process}/children")
-    yield process
-    for child in children.read_text().split() if children.exists() else []:
-        yield from family(int(child))
 
 
 def wait_for(come_in, since):
@@ -165,27 +145,24 @@ def wait_for(come_in, since):
     return time.monotonic() - since
 
 
-def test_dead_controller_leaves_the_old_settings_back_within_a_minute(
-    server, play, pytestconfig, tmp_path, in_force, come_in
-):
+def test_dead_controller_leaves_the_old_settings_back_within_a_minute(server, engine, on_top, play, in_force, come_in):
     before = in_force()
-    with trying(server, pytestconfig, tmp_path, LOCKED_OUT["firewall"][0]) as armed:
+    with trying(server, engine, on_top, LOCKED_OUT["firewall"][0]) as armed:
         second = play("access")
-        assert second.returncode == 2
-        assert "another run is trying new settings" in " ".join(second.stdout.split())
+        assert second.failed, second.said
+        assert second.says("another run is trying new settings")
     assert come_in(seconds=1) != 0
     assert wait_for(come_in, armed) < MINUTE
     assert in_force() == before
 
 
 def test_reboot_brings_the_old_settings_back_before_anything_uses_the_new_ones(
-    server, ready, play, pytestconfig, tmp_path, in_force, come_in
+    server, ready, boot, engine, on_top, in_force, come_in
 ):
     before = in_force()
-    with trying(server, pytestconfig, tmp_path, LOCKED_OUT["firewall"][0]):
-        server.host.run("systemctl poweroff")  # a local machine that ends is started again by its playbook
-    booted = play("machines")
-    assert booted.returncode == 0, booted.stdout
+    with trying(server, engine, on_top, LOCKED_OUT["firewall"][0]):
+        server.host.run("systemctl poweroff")
+    boot()
     assert come_in() == 0
     units = "--unit=sanso-access --unit=nftables --unit=ssh.service --unit=ssh.socket"
     said = server.host.check_output(f"journalctl --boot --output=cat {units}")
@@ -207,8 +184,8 @@ def health(ready):
 
 def test_good_run_after_all_that_changes_nothing(play):
     done = play("access")
-    assert done.returncode == 0, done.stdout
-    assert "changed=0" in done.stdout, done.stdout
+    assert done.succeeded, done.said
+    assert done.changed == 0, done.said
 
 
 # Bans

@@ -120,7 +120,7 @@ def changed(run, path, command):
 
 def test_first_order_replaces_the_local_cas_certificate_in_the_same_run(first, ca, served, run, server):
     done, nginx = first
-    assert done.returncode == 0, done.stdout
+    assert done.succeeded, done.said
     found = {site.name: handshake(server, site.name).certificate for site in server.sites}
     assert [name for name, der in found.items() if not ca.signed(x509.load_der_x509_certificate(der))] == []
     assert run("systemctl show --property=MainPID --value nginx.service") == nginx  # reloaded, not restarted
@@ -129,7 +129,7 @@ def test_first_order_replaces_the_local_cas_certificate_in_the_same_run(first, c
 def test_second_run_changes_nothing_and_asks_the_ca_nothing(first, build, ca):
     before = ca.asked
     done = build()
-    assert "changed=0" in done.stdout, done.stdout
+    assert done.changed == 0, done.said
     assert ca.asked == before
 
 
@@ -184,9 +184,9 @@ def test_certificate_that_nginx_refuses_is_taken_back_and_served_when_it_can_be(
 def test_order_that_the_ca_refuses_fails_the_run_with_its_reason(first, stays, missing, build, ca, app):
     with ca.sent_elsewhere(app.host_name):
         done = build()
-    assert done.returncode == 2
-    assert "connection refused" in acme.reason(done.stdout), done.stdout
-    assert "nginx keeps its certificate" in done.stdout
+    assert done.failed, done.said
+    assert "connection refused" in acme.reason(done.said), done.said
+    assert "nginx keeps its certificate" in done.said
 
 
 def test_blocked_way_of_the_proof_is_said_before_the_ca_is_asked(first, stays, missing, build, run, ca):
@@ -198,17 +198,17 @@ def test_blocked_way_of_the_proof_is_said_before_the_ca_is_asked(first, stays, m
         done = build()
     finally:
         run("nft delete table inet sanso_faults")
-    assert done.returncode == 2
-    assert "The CA would find no proof, and was not asked" in done.stdout
-    assert "which answered 400 by nginx instead of the proof" in " ".join(done.stdout.split())
+    assert done.failed, done.said
+    assert "The CA would find no proof, and was not asked" in done.said
+    assert done.says("which answered 400 by nginx instead of the proof")
     assert ca.orders == before
 
 
 def test_ca_that_is_down_fails_the_run(first, stays, build):
     done = build(acme_directory="https://127.0.0.1:1/dir")
-    assert done.returncode == 2
-    assert "Connection refused" in done.stdout
-    assert "nginx keeps its certificate" in done.stdout
+    assert done.failed, done.said
+    assert "Connection refused" in done.said
+    assert "nginx keeps its certificate" in done.said
 
 
 def test_dns_hook_proves_the_names_without_http(first, build, ca, served, tmp_path, run):
@@ -216,18 +216,18 @@ def test_dns_hook_proves_the_names_without_http(first, build, ca, served, tmp_pa
     hook = tmp_path / "hook"
     hook.write_text(HOOK.replace("URL", ca.names))
     done = build(acme_dns_hook=str(hook))
-    assert done.returncode == 0, done.stdout
+    assert done.succeeded, done.said
     assert served() != before
     assert ca.signed(served())
     assert ca.visits == visits
     assert run("stat --format=%U-%a /etc/sanso/acme-dns-hook") == "root-700"
-    assert SECRET not in done.stdout
+    assert SECRET not in done.said
 
 
 def test_without_acme_the_local_ca_serves_again_and_nothing_is_renewed(first, play, ca, served, run, app):
     before = ca.asked
     done = play("web")
-    assert done.returncode == 0, done.stdout
+    assert done.succeeded, done.said
     assert not ca.signed(served())
     ours = f"-name sanso-{app.name}.conf -o -name '*acme*'"
     assert run(f"find /etc/letsencrypt/renewal /etc/sanso /usr/local/sbin {ours}") == ""

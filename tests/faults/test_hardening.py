@@ -38,7 +38,7 @@ def profile(request, server, play):
 
 
 def built(done):
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.succeeded, done.said[-3000:]
 
 
 @pytest.fixture

@@ -46,8 +46,8 @@ def test_broken_release_leaves_the_last_good_one_serving(server, app, play, desc
     before = release()
     # Of a good app, nothing but the one broken thing differs; 5 s are enough for an app that never gets healthy.
     done = play("app", apps=[description | said], app_health_seconds=5)
-    assert done.returncode == 2
-    assert shown in done.stdout
+    assert done.failed, done.said
+    assert shown in done.said
     assert release() == before
     assert ready().status == 200
     assert not server.host.service(f"app-{app.name}@candidate.service").is_running
@@ -69,8 +69,8 @@ def test_release_that_answers_as_candidate_only_is_taken_back(server, play, desc
         done = play("app", apps=[description | {"migrate": ""}], app_health_seconds=5)
     finally:
         server.host.check_output("rm -f /srv/faults/shared/seen")
-    assert done.returncode == 2
-    assert "only once" in done.stdout
+    assert done.failed, done.said
+    assert "only once" in done.said
     assert release() == before
     assert ready().status == 200
 
@@ -79,29 +79,29 @@ def test_unit_in_which_the_app_does_not_start_is_taken_back(server, app, play, d
     """The good release would not come back from the next restart."""
     before = release()
     done = play("app", apps=[description | {"extra_unit": "ExecStartPre=/bin/false\n"}])
-    assert done.returncode == 2
-    assert 'failed at "Release | Try it on a socket of its own"' in done.stdout
-    assert f"Release {Path(before).name} keeps serving." in done.stdout
+    assert done.failed, done.said
+    assert 'failed at "Release | Try it on a socket of its own"' in done.said
+    assert f"Release {Path(before).name} keeps serving." in done.said
     server.host.check_output(f"systemctl restart app-{app.name}@current.service")
     assert ready().status == 200
     # The source is a copy, the description the same: nothing is left to be done.
-    assert "changed=0" in play("app", apps=[description]).stdout
+    assert play("app", apps=[description]).changed == 0
 
 
 def test_release_that_was_current_but_had_not_answered_is_tried_again(server, app, play, description, release):
     """As a run leaves it that is killed between the two."""
     before = release()
     server.host.check_output(f"rm {app.current}/served")
-    assert "changed=0" not in play("app", apps=[description]).stdout
+    assert play("app", apps=[description]).changed
     assert server.host.check_output(f"readlink {app.current}/served") == Path(release()).name == Path(before).name
 
 
 def test_good_release_replaces_the_one_before_and_the_one_before_that_comes_back(play, description, release, ready):
     before = release()
     append('\nGENERATION = "next"\n')(Path(description["source"]))
-    assert play("app", apps=[description]).returncode == 0
+    assert play("app", apps=[description]).succeeded
     assert release() != before
     assert ready().status == 200
     edit("src/sample_app/__init__.py", '\nGENERATION = "next"\n', "")(Path(description["source"]))
-    assert play("app", apps=[description]).returncode == 0
+    assert play("app", apps=[description]).succeeded
     assert release() == before

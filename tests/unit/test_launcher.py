@@ -404,7 +404,9 @@ def lawless(blind):
     return blind
 
 
-@pytest.mark.parametrize("words", ["test", "test -v", "test molecule", "test alternative", "test lint alternative"])
+@pytest.mark.parametrize(
+    "words", ["test", "test -v", "test molecule", "test alternative", "test lint alternative", "test pyinfra"]
+)
 def test_missing_acme_ca_is_installed_for(lawless, words):
     done = lawless.run(*words.split())
     assert done.returncode == 0, done.stderr

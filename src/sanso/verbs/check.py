@@ -47,7 +47,9 @@ class Tier(click.ParamType):
 @options.as_json
 @click.pass_context
 def check(ctx, tier, by_hand, engine, path, verbose):
-    """Prove every tier, or show what was changed by hand; nothing is changed.
+    """Prove every tier; nothing is changed.
+
+    With --drift: compare each server with what the inventory says now, and show what was changed by hand.
 
     Exit codes: 0 all passed and nothing drifted, 1 something is wrong, 3 it could not be checked.
     """

@@ -25,19 +25,24 @@ WITHOUT = {
 
 
 def named(layer: Path) -> list[tuple[str, str]]:
-    """(role, task) of each operation, in the order of the functions and their lines."""
-    found = []
-    for function in ast.parse(layer.read_text()).body:
-        role = ""
-        for node in sorted(
-            (node for node in ast.walk(function) if isinstance(node, ast.Call)), key=lambda node: node.lineno
-        ):
-            words = [word.value for word in node.args if isinstance(word, ast.Constant)]
-            called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            if called == "Role":
+    """(role, task) of each operation, in the order in which layer() comes to them."""
+    functions = {each.name: each for each in ast.parse(layer.read_text()).body if isinstance(each, ast.FunctionDef)}
+    found, role = [], ""
+
+    def follow(function):
+        nonlocal role
+        calls = [node for line in function.body for node in ast.walk(line) if isinstance(node, ast.Call)]
+        for call in sorted(calls, key=lambda call: (call.end_lineno, call.end_col_offset)):  # inner ones first
+            words = [word.value for word in call.args if isinstance(word, ast.Constant)]
+            called = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+            if called in functions:
+                follow(functions[called])
+            elif called == "Role":
                 role = words[0]
-            elif called not in ("deploy", "match") and words:
-                found.append((inline_role(node) or role, words[0]))
+            elif called != "match" and words:
+                found.append((inline_role(call) or role, words[0]))
+
+    follow(functions["layer"])
     return found
 
 

@@ -350,7 +350,8 @@ def test_file_of_a_package_or_of_ours_is_no_stranger(folder, made):
 def test_settings_of_a_package_that_are_others_now(tmp_path, monkeypatch, content, names):
     if content is not None:
         (tmp_path / "a").write_text(content)
-    known = f" {tmp_path}/a {hashlib.md5(b'text').hexdigest()}\n {tmp_path}/b newconffile\n {tmp_path}/c 0 obsolete\n"
+    digest = hashlib.md5(b"text").hexdigest()
+    known = f" {tmp_path}/a {digest}\n {tmp_path}/b newconffile\n {tmp_path}/c {digest} obsolete\n"
     monkeypatch.setattr(look, "ask", lambda *words: known)
     assert [Path(each["key"]).name for each in look.of_conffiles([])] == names
 

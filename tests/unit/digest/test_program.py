@@ -6,6 +6,9 @@ import base64
 import gzip
 import hashlib
 import json
+import os
+import pwd
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +88,21 @@ def test_bytes_of_what_not_all_may_read_leave_as_a_hash_that_this_comparison_alo
     one, same, other = (described(program.Digest(key), path) for key in ("one", "one", "other"))
     assert one == same != other
     assert hashlib.sha256(SECRET.encode()).hexdigest() not in json.dumps(one)
+
+
+def test_bytes_that_are_a_servers_own_are_nowhere_in_its_facts(taken, public, tmp_path, monkeypatch):
+    path = public("own", SECRET)
+    monkeypatch.setattr(program, "OWN", {str(path): "the server's own"})
+    assert described(taken, path).keys() == {"kind", "owner", "group", "mode"}
+
+
+def test_who_may_beside_owner_and_group_is_a_fact(taken, public, monkeypatch):
+    entries = [(1, 6, 2**32 - 1), (2, 4, os.getuid()), (16, 4, 2**32 - 1)]  # owner, a user, mask
+    said = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each) for each in entries)
+    path = public("a", "")
+    monkeypatch.setattr(os, "getxattr", lambda path, name: said if name.endswith("access") else b"")
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert described(taken, path)["access of others"] == f"mask::r-- owner::rw- user:{user}:r--"
 
 
 def test_folder_that_not_all_may_enter_hides_what_is_in_it(tmp_path):
