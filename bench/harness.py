@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,14 +25,14 @@ from shlex import join
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 try:
-    from sanso import digest, inventory
+    from sanso import digest, inventory, pyinfra
     from sanso.console import Failure
-    from sanso.ssh import Way
+    from sanso.ssh import CONTROL, Way
 except ModuleNotFoundError as missing:
     print(f"{missing}. ./sanso makes .venv; then: PATH={ROOT}/.venv/bin:$PATH {sys.argv[0]}", file=sys.stderr)
     sys.exit(3)
 
-BENCH = ROOT / "bench"
+BENCH, CONFIG = ROOT / "bench", ROOT / "ansible.cfg"
 UNITS = {"nginx": "nginx", "app": "app-{app}@current", "mysqld": "mysql"}
 CONNECTIONS = 4
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -44,13 +44,13 @@ class CouldNotMeasure(Exception):
 
 @dataclass(frozen=True)
 class Play:
-    """One run of ansible-playbook. As in Ansible's recap, `ok` includes `changed`; skipped tasks are apart."""
+    """One run. `ok`: tasks or operations on each host, those that changed something included, as in Ansible's recap."""
 
     seconds: float
-    ok: int
-    changed: int
-    skipped: int
-    tasks: list[tuple[float, str]]  # seconds and name, the slowest first
+    ok: int | None = None
+    changed: int | None = None  # on all hosts together
+    skipped: int | None = None
+    tasks: tuple[tuple[float, str], ...] = ()  # seconds and name, the slowest first
 
 
 # Programs
@@ -75,6 +75,30 @@ def call(command: list, **options) -> str:
 def events(out: str) -> list[dict]:
     """What the callback ansible.posix.jsonl reported."""
     return [json.loads(line) for line in out.splitlines() if line.startswith('{"_event"')]
+
+
+def told_by(command: list) -> tuple[str, list[tuple[float, dict]]]:
+    """What pyinfra printed, and its events (sanso.run), each with when it came."""
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end) as lines, ThreadPoolExecutor(1) as pool:
+        hearing = pool.submit(lambda: [(time.monotonic(), json.loads(line)) for line in lines])
+        try:
+            environment = {**pyinfra.environment(write_end), "ANSIBLE_CONFIG": str(CONFIG), "LC_ALL": "C.UTF-8"}
+            out = call(command, env=environment, pass_fds=[write_end])
+        finally:
+            os.close(write_end)
+        return out, hearing.result()
+
+
+def operation_times(began: float, told: list[tuple[float, dict]]) -> list[tuple[float, str]]:
+    """How long pyinfra was at each operation, the slowest first: until it came to the next one, or was at its end."""
+    begun = [(began, "its own start"), *((at, name_of(event)) for at, event in told if event["event"] == "task")]
+    ends = [*(at for at, _ in begun[1:]), max((at for at, _ in told), default=began)]
+    return sorted(((round(end - at, 2), name) for (at, name), end in zip(begun, ends, strict=True)), reverse=True)
+
+
+def name_of(event: dict) -> str:
+    return f"{event['layer']} | {event['name']}"
 
 
 def failures(out: str) -> list[str]:
@@ -111,46 +135,84 @@ class Machines:
         self.image = image
         self.hosts = inventory.read(BENCH / "inventory").hosts
 
-    def play(self, playbook: str, host: str, **variables: str) -> Play:
+    def play(self, playbook: str, *hosts: str, **variables: str) -> Play:
         """Run a playbook, over connections of its own: what another run left open would be a head start."""
-        # Not in `scratch`, whose path may be too long for a socket.
-        with tempfile.TemporaryDirectory(prefix="sanso-", dir="/tmp") as control:
+        with self.place(hosts) as place:
             environment = {
                 **os.environ,
-                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+                "ANSIBLE_CONFIG": str(CONFIG),
                 "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl",
-                "ANSIBLE_SSH_CONTROL_PATH_DIR": control,
+                "ANSIBLE_SSH_CONTROL_PATH_DIR": str(place / "control"),
                 "LC_ALL": "C.UTF-8",
             }
-            command = ["ansible-playbook", f"--inventory={BENCH / 'inventory'}", ROOT / playbook]
-            command += [f"--limit={host}", f"--extra-vars={json.dumps(variables)}"]
+            command = ["ansible-playbook", f"--inventory={place}/hosts.yml", ROOT / playbook]
+            command.append(f"--extra-vars={json.dumps(variables)}")
             try:
                 began = time.monotonic()
                 out = call(command, env=environment)
                 seconds = round(time.monotonic() - began, 1)
             finally:
-                for connection in Path(control).iterdir():
-                    subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={connection}", host], capture_output=True)
+                for connection in (place / "control").glob("*"):
+                    subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={connection}", "_"], capture_output=True)
         tasks = [
             (seconds_between(**event["task"]["duration"]), event["task"]["name"])
             for event in events(out)
             if event["_event"] == "v2_runner_on_ok"
         ]
-        stats = events(out)[-1]["stats"][host]
-        counts = {name: stats[name] for name in ("ok", "changed", "skipped")}
-        return Play(seconds=seconds, **counts, tasks=sorted(tasks, reverse=True))
+        stats = [events(out)[-1]["stats"][host] for host in hosts]
+        return Play(
+            seconds,
+            ok=max(each["ok"] for each in stats),
+            changed=sum(each["changed"] for each in stats),
+            skipped=max(each["skipped"] for each in stats),
+            tasks=tuple(sorted(tasks, reverse=True)),
+        )
+
+    def deploy(self, *hosts: str, **variables: str) -> Play:
+        """Run pyinfra on all layers, over connections of its own too."""
+        self.hang_up(hosts)
+        with self.place(hosts) as place:
+            (place / "variables.json").write_text(json.dumps(variables))
+            command = ["pyinfra", "-y", "--json", "--data", f"variables={place}/variables.json"]
+            command += [f"@sanso/{place}/hosts.yml", pyinfra.SITE]
+            began = time.monotonic()
+            out, told = told_by(command)
+            seconds = round(time.monotonic() - began, 1)
+        operations = json.loads(out)["results"]["operations"]
+        changed = sum(len(each["success"]) for each in operations)
+        on_one = max(sum(host in each["success"] + each["no_change"] for each in operations) for host in hosts)
+        return Play(seconds, ok=on_one, changed=changed, tasks=tuple(operation_times(began, told)))
 
     @contextlib.contextmanager
-    def machine(self, host: str):
-        """A fresh machine, gone at the end."""
+    def place(self, hosts: tuple[str, ...]) -> Iterator[Path]:
+        """A folder for a run, with an inventory of these hosts alone: every other one would cost it time."""
+        described = {"hosts": {host: {"ansible_host": self.hosts[host].address} for host in hosts}}
+        groups = self.hosts[hosts[0]].groups - {"all", "ungrouped"}  # the others' too
+        # In /tmp, for the path of a socket can't be long.
+        with tempfile.TemporaryDirectory(prefix="sanso-", dir="/tmp") as folder:
+            place = Path(folder)
+            (place / "hosts.yml").write_text(json.dumps({"all": {"children": dict.fromkeys(groups, described)}}))
+            (place / "group_vars").symlink_to(BENCH / "inventory/group_vars")
+            yield place
+
+    def hang_up(self, hosts: tuple[str, ...]):
+        """End the connections that pyinfra and a digest leave open."""
+        for host in hosts:
+            command = Way.to(self.hosts[host]).command("-O", "exit", "-o", f"ControlPath={CONTROL}/sanso-%C")
+            subprocess.run(command, capture_output=True)
+
+    @contextlib.contextmanager
+    def machine(self, *hosts: str):
+        """Fresh machines, gone at the end."""
         machines = "playbooks/machines.yml"
         try:
-            self.play(machines, host, machine_state="absent")  # left by a run that was killed
-            self.play(machines, host, machine_image=self.image)
+            self.play(machines, *hosts, machine_state="absent")  # left by a run that was killed
+            self.play(machines, *hosts, machine_image=self.image)
             yield
         finally:
             with uninterrupted():
-                self.play(machines, host, machine_state="absent")
+                self.hang_up(hosts)
+                self.play(machines, *hosts, machine_state="absent")
 
     def ssh(self, host: str, command: str, **options) -> str:
         """Run a command as root."""
@@ -210,7 +272,7 @@ class Served(Machines):
 
 
 def seconds_between(start: str, end: str) -> float:
-    return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds(), 1)
+    return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds(), 2)
 
 
 def say(text: str):

@@ -1,25 +1,27 @@
-"""What all layers use: a role's values and templates, and the operations that are this project's own.
+"""The operations of all layers. Each does one task of a role, and is called with the role and the task's name:
 
-Nothing that a role says is said again here. A `Role` reads its defaults, variables, tasks and templates, filled in by
-Ansible's own code (sanso.variables); and what render, access and the others do on a server is the very code that
-Ansible's modules of these names run there (module_utils/sanso_*.py), sent along with its arguments.
+    settings = render(role, "Settings | Render them")
+    service(role, "Restart mysql", after=[settings])
+
+Nothing that a role says is said again. Its defaults, variables, tasks and templates are read (_roles.py) and filled in
+by Ansible's own code (sanso.variables); and what render, access and the others do on a server is the very code that
+Ansible's modules of these names run there, sent along with its arguments (_cores.py).
+
+When pyinfra runs an operation's generator: with -y once, when the operation's turn has come; else twice, before that up
+to its first command (or to its end, if there is none), which tells whether it would change something. So a generator
+looks first, and yields what there is to do.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import re
 import secrets
 import shlex
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 from ansible.errors import AnsibleError
 from pyinfra import host, state
 from pyinfra.api import StringCommand, operation
@@ -28,157 +30,10 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 from pyinfra.facts.files import File
 from pyinfra.operations import apt
 
+from deploys._cores import Door, ask, run_here
+from deploys._roles import Role, Task
 from sanso import entrance, files, pyinfra_events
-from sanso.places import where_set
 from sanso.project import ROOT
-from sanso.variables import Variables
-
-KEYWORDS = {  # of a task, beside its module
-    "args",
-    "become",
-    "changed_when",
-    "check_mode",
-    "delegate_to",
-    "diff",
-    "environment",
-    "name",
-    "no_log",
-    "notify",
-    "register",
-    "tags",
-    "throttle",
-    "vars",
-    "when",
-}
-CORES = [ROOT / "playbooks/module_utils", *sorted(ROOT.glob("roles/*/module_utils"))]
-# Runs one of them from memory. It reads {"sources": {module: source}, "core": module, "arguments": …, "checking": …}.
-RUNNER = """
-import importlib.abc, importlib.util, json, sys
-asked = json.load(sys.stdin)
-class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    def find_spec(self, name, path, target=None):
-        if name in asked["sources"] or self.is_package(name):
-            return importlib.util.spec_from_loader(name, self, is_package=self.is_package(name))
-    def is_package(self, name):
-        return any(each.startswith(name + ".") for each in asked["sources"])
-    def get_source(self, name):
-        return asked["sources"].get(name, "")
-sys.meta_path.insert(0, Sources())
-from ansible.module_utils.sanso_trial import Failed
-core = importlib.import_module(asked["core"])
-try:
-    result = core.run(asked["arguments"], asked["checking"])
-except (Failed, OSError) as error:
-    result = {"failed": True, "msg": str(error)}
-print(json.dumps(result))
-"""
-
-
-# A role
-
-
-class Platform(FactBase):
-    """The facts of Ansible's that roles use, by its names."""
-
-    def command(self):
-        return """
-            . /etc/os-release
-            echo "$ID"; echo "$VERSION_CODENAME"; uname -n; uname -m
-            awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo
-            python3 -c 'import platform; print(platform.python_version())'
-        """
-
-    def process(self, output):
-        names = ("distribution", "distribution_release", "nodename", "architecture", "memtotal_mb", "python_version")
-        found = dict(zip(names, output, strict=True))
-        return found | {"distribution": found["distribution"].capitalize(), "memtotal_mb": int(found["memtotal_mb"])}
-
-
-class Role:
-    """One role's values, templates and tasks for the present host.
-
-    What a task says (its module's arguments, its `when`) is read by the task's name: deploys say in which order, and
-    after what. `role["__nginx_local"] = …` is what a play would register.
-    """
-
-    def __init__(self, name: str, **more: Any):
-        self.name = name
-        if "facts" not in host.connector_data:
-            host.connector_data["facts"] = host.get_fact(Platform)
-        self.variables = host.connector.variables.within(name, ansible_facts=host.connector_data["facts"], **more)
-
-    def __getitem__(self, name: str) -> Any:
-        # While pyinfra looks what would change, it is as in a check of Ansible's.
-        self.variables["ansible_check_mode"] = not state.is_executing
-        return self.variables[name]
-
-    def __setitem__(self, name: str, value: Any):
-        self.variables[name] = value
-
-    def fill(self, value: Any, **more: Any) -> Any:
-        """A value as a task has it, filled in."""
-        self.variables["ansible_check_mode"] = not state.is_executing
-        return self.variables.fill(value, **more)
-
-    def holds(self, condition: str | bool) -> bool:
-        """Whether a condition is true that a task has, as its `when`."""
-        return bool(self.fill(f"{{{{ ({condition}) | bool }}}}"))
-
-    def task(self, name: str) -> Task:
-        try:
-            return Task(self, next(task for task in self.variables.tasks() if task["name"] == name))
-        except StopIteration:
-            raise LookupError(f"the role {self.name} has no task {name!r}") from None
-
-
-class Task:
-    """What a task of a role says."""
-
-    def __init__(self, role: Role, said: dict[str, Any]):
-        self.role, self.name, self.said = role, said["name"], said
-        self.module = next(key for key in said if key not in KEYWORDS)
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Of its module, filled in; free text is `cmd`, as with Ansible."""
-        return self.filled_in()
-
-    @property
-    def rounds(self) -> list[dict[str, Any]]:
-        """The same of a task with a loop, for each item."""
-        return [self.filled_in(item=item) for item in self.role.fill(self.said["loop"])]
-
-    def filled_in(self, **more: Any) -> dict[str, Any]:
-        given = self.said[self.module] or {}
-        given = {"cmd": given} if isinstance(given, str) else given
-        return self.role.fill({**given, **self.said.get("args", {})}, **self.said.get("vars", {}), **more)
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether its conditions hold, and those of what it stands in."""
-        return all(self.role.holds(each) for each in self.said["when"])
-
-    @property
-    def script(self) -> str:
-        """What a task that runs a command runs, for a shell."""
-        said = self.arguments
-        if "argv" in said:
-            text = shlex.join(map(str, said["argv"]))
-        elif self.module.endswith("shell"):
-            text = said["cmd"]
-        else:
-            text = shlex.join(shlex.split(said["cmd"]))
-        if "chdir" in said:
-            text = f"cd {shlex.quote(said['chdir'])} && {text}"
-        text = shlex.join([said.get("executable", "sh"), "-c", text])
-        for name, value in self.said.get("environment", {}).items():
-            text = f"{name}={shlex.quote(value)} {text}"
-        return text
-
-    def register(self, result: dict[str, Any]):
-        if name := self.said.get("register"):
-            self.role[name] = dict(result)  # Ansible takes no other kind
-
 
 # What is done on a server by the code of Ansible's modules, and on this computer
 
@@ -204,41 +59,20 @@ class Work(StringCommand):
 
 
 def refusal(title: str, said: str) -> Work:
-    """What fails, and says why."""
+    """A command that fails, and says why: an error raised instead would end the run of all hosts.
+
+    In a plan, which executes nothing, it is told to whoever follows the events.
+    """
     if not state.is_executing:
         pyinfra_events.refusal(state, host, said)
     return Work(title, lambda: (False, said))
 
 
-@cache
-def sources(core: str) -> dict[str, str]:
-    """A core's source and those that it imports, by the names under which it does."""
-    source = next(path for folder in CORES if (path := folder / f"{core}.py").exists()).read_text()
-    found = {f"ansible.module_utils.{core}": source}
-    for sibling in re.findall(r"(?m)^from ansible\.module_utils(?:\.| import )(sanso_\w+)", source):
-        found |= sources(sibling)
-    return found
-
-
-def ask(core: str, arguments: dict, checking: bool) -> dict:
-    """What a core says on the present host: `failed` is set where it refuses, with `msg`."""
-    asked = {
-        "sources": sources(core),
-        "core": f"ansible.module_utils.{core}",
-        "arguments": arguments,
-        "checking": checking,
-    }
-    done = host.connector.execute(shlex.join(["python3", "-BIc", RUNNER]), given=json.dumps(asked).encode())
-    try:
-        return json.loads(done.stdout.splitlines()[-1])
-    except (ValueError, IndexError):
-        return {"failed": True, "msg": f"{core} said: {(done.stderr or done.stdout).strip()}"}
-
-
 def work(task: Task, do: Callable[[bool], dict], outcome: Outcome, also: bool = False) -> Iterator[StringCommand]:
-    """The commands of an operation that do(checking) does: look first, and do it if there is something to do.
+    """The commands of an operation that do(checking) does, whose result is what a task would register.
 
-    also: another reason to do it than the task's own conditions.
+    It is asked first what it would do, then yielded as a command if that is anything. also: another reason to do it
+    than the task's own conditions.
     """
 
     def take(result: dict) -> tuple[bool, str]:
@@ -253,7 +87,8 @@ def work(task: Task, do: Callable[[bool], dict], outcome: Outcome, also: bool = 
         take({"changed": False})
         return
     well, said = take(do(True))
-    pyinfra_events.diff(state, host, outcome.get("diff", []))
+    if task.said.get("diff", True):  # else it may hold a secret
+        pyinfra_events.diff(state, host, outcome.get("diff", []))
     if not well:
         yield refusal(task.name, said)
     elif outcome.changed:
@@ -261,31 +96,27 @@ def work(task: Task, do: Callable[[bool], dict], outcome: Outcome, also: bool = 
 
 
 def operates(commands: Callable[[Task, Outcome], Iterator]) -> Callable[..., Outcome]:
-    """Make an operation of what yields a task's commands.
+    """Make an operation of commands(task, outcome), which yields a task's commands, and fills in its outcome.
 
-    It is called with a role, the task's name, and after: the outcomes of which one must be a change, as with those that
-    notify a handler. It returns its own outcome, which fills itself.
+    The operation is called otherwise: with the role, the task's name, and after: the outcomes of which one must be a
+    change, as with those that notify a handler. It returns its own outcome.
     """
 
     @operation()
-    def perform(title: str, task: Task, outcome: Outcome, after: tuple[Outcome, ...] | None):
+    def perform(title: str, task: Task, outcome: Outcome, after: list[Outcome] | None):
         if after is not None and not any(each.changed for each in after):
             return
         try:
             yield from commands(task, outcome)
-        except (
-            AnsibleError,
-            OSError,
-            ValueError,
-        ) as error:  # what the inventory or the role holds can't be filled in, or read
+        except (AnsibleError, OSError, ValueError) as error:  # what a role or the inventory says can't be had
             yield refusal(title, str(error))
 
-    def called(role: Role, title: str, after: tuple[Outcome, ...] | None = None) -> Outcome:
+    def operate(role: Role, title: str, after: list[Outcome] | None = None) -> Outcome:
         perform(title, role.task(title), outcome := Outcome(), after, name=title)
         return outcome
 
-    called.__doc__ = commands.__doc__
-    return called
+    operate.__name__, operate.__doc__ = commands.__name__, commands.__doc__
+    return operate
 
 
 @operates
@@ -339,57 +170,10 @@ def access(task, outcome):
     yield from work(task, do, outcome)
 
 
-class Door:
-    """The way to the present host, as sanso.entrance tries it."""
-
-    def __init__(self, variables: Variables):
-        self._variables, self._connector = variables, host.connector
-        self.user, self.host, self.port = (
-            self._connector.way.user,
-            self._connector.way.address,
-            self._connector.way.port,
-        )
-
-    def here(self, command: str, sudo: bool = True) -> str:
-        return said(self._connector.execute(command, sudo=sudo))
-
-    def anew(self, command: str, port: int = 0, alias: bool = False) -> str:
-        return said(self._connector.execute_anew(command, port, alias))
-
-    def value(self, name: str) -> Any:
-        return self._variables.get(name)
-
-    def place(self, name: str) -> str:
-        return where_set(name, self._connector.inventory)
-
-
-def said(done: subprocess.CompletedProcess) -> str:
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip()
-        raise entrance.Shut(
-            said
-            if "sudo" in said or done.returncode == 255
-            else f"sudo, or what it shall run, failed with {done.returncode}: {said}"
-        )
-    return done.stdout
-
-
 @operates
 def blocks(task, outcome):
     """Add lines to files that the distribution owns."""
     yield from work(task, lambda checking: ask("sanso_blocks", task.arguments, checking), outcome)
-
-
-# Where modules find what they share, as within Ansible.
-ansible.module_utils.__path__ += [str(folder) for folder in CORES]
-
-
-def load(file: Path):
-    """The Python module in a file."""
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 LOCAL = threading.Lock()  # hosts share what lies on this computer
@@ -398,18 +182,13 @@ LOCAL = threading.Lock()  # hosts share what lies on this computer
 @operates
 def local(task, outcome):
     """Run a module of the role's on this computer."""
-    module = load(ROOT / "roles" / task.role.name / "library" / f"{task.module}.py")
+    file = ROOT / "roles" / task.role.name / "library" / f"{task.module}.py"
 
     def do(checking):
-        from ansible.module_utils.sanso_trial import Failed
-
         with LOCAL:
-            try:
-                return module.run(task.arguments, checking)
-            except Failed as error:
-                return {"failed": True, "msg": str(error)}
+            return run_here(file, task.arguments, checking)
 
-    if task.said.get("changed_when") is False:  # a preparation, which others rely on
+    if task.said.get("changed_when") is False:  # a preparation, on which others rely: in a plan too
         outcome.update(do(not state.is_executing), changed=False)
         task.register(outcome)
         if outcome.get("failed"):
@@ -434,8 +213,8 @@ def release(task, outcome):
             return {"changed": True}
         steps = [(task.script, b"")]
         if not role["__app_serves"]:  # or what runs would be changed under it
-            secrets = f"umask 077 && cat > {path}/secrets"
-            steps[:0] = [(bring, Path(unpacking["src"]).read_bytes()), (secrets, role["__app_secrets"].encode())]
+            hand = f"umask 077 && cat > {path}/secrets"
+            steps[:0] = [(bring, Path(unpacking["src"]).read_bytes()), (hand, role["__app_secrets"].encode())]
         for script, given in steps:
             done = host.connector.execute(script, given=given)
             if done.returncode:
@@ -447,7 +226,7 @@ def release(task, outcome):
 
 @operates
 def link(task, outcome):
-    """See where a link leads to."""
+    """See where a link leads to, for a task that asks with `stat`."""
     done = host.connector.execute(f"readlink {shlex.quote(task.arguments['path'])}")
     outcome.update(changed=False, stat={"exists": not done.returncode, "lnk_target": done.stdout.strip()})
     task.register(outcome)
@@ -481,14 +260,15 @@ def packages(task, outcome):
     """Install packages, or remove them."""
     said = task.arguments
     names = said["name"]
-    if said.get("update_cache"):  # which is no change of the server, and in pyinfra's operation would count as one
+    # No change of the server, which it would count as in pyinfra's operation; and none of a plan's business.
+    if said.get("update_cache") and state.is_executing:
         refreshed = host.connector.execute(REFRESH.format(seconds=said["cache_valid_time"]))
         if refreshed.returncode:
             yield refusal(task.name, refreshed.stderr)
     yield from counted(
         task,
         outcome,
-        apt.packages._inner,
+        apt.packages._inner,  # an operation within one
         packages=[names] if isinstance(names, str) else list(names),
         present=said.get("state") != "absent",
         no_recommends=said.get("install_recommends") is False,
@@ -630,7 +410,8 @@ def look(task, outcome):
         return
     outcome.update(run(task))
     task.register(outcome)
-    if outcome.get("failed") and state.is_executing:
-        yield refusal(task.name, outcome["msg"])
-    elif not outcome.get("failed"):
+    if not outcome.get("failed"):
         outcome["changed"] = task.role.holds(task.said["changed_when"])
+        task.register(outcome)
+    elif state.is_executing:  # in a plan, what it asks may not be installed yet
+        yield refusal(task.name, outcome["msg"])

@@ -13,4 +13,6 @@ def serve(run, options):
         result = run(module.params, module.check_mode)
     except (Failed, OSError) as error:
         module.fail_json(msg=str(error))
+    if not module._diff:  # nobody asked for one, or the task says `diff: false`: it may hold a secret
+        result.pop("diff", None)
     module.exit_json(**result)

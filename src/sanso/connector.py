@@ -101,8 +101,11 @@ class Connector(BaseConnector):
         landscape = checked(self.data["inventory"], self.data["variables"])
         self.inventory: Path = landscape.folder
         self.variables: Variables = landscape.variables_of(host.name)
-        self.way = Way.by(host.name, self.variables)
-        self.sudo_password = self.variables.get("ansible_become_password", "")
+        try:
+            self.way = Way.by(host.name, self.variables)
+            self.sudo_password = self.variables.get("ansible_become_password", "")
+        except AnsibleError as error:
+            raise InventoryError(preflight.explained(host.name, error, can_ask=False)) from error
 
     def connect(self):
         done = self.way.run("true")
@@ -111,7 +114,7 @@ class Connector(BaseConnector):
             raise ConnectError(f"{what}; {then}\n{done.stderr.strip()}")
 
     def execute(self, command: str, *, sudo: bool = True, given: bytes = b"") -> subprocess.CompletedProcess:
-        """Run a shell command there, which may read what is given."""
+        """Run a shell command there, which may read what is given. As root, unless sudo is False."""
         return self._execute(self.way, command, sudo, given)
 
     def execute_anew(self, command: str, port: int = 0, alias: bool = False) -> subprocess.CompletedProcess:

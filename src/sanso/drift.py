@@ -49,7 +49,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Finding:
-    """what: in words; diff: what should be, and what is; next: what mends it; rerun: whether that is the layer."""
+    """what: in words; diff: what is, and what should be; next: what mends it; rerun: whether that is the layer."""
 
     host: str
     layer: str
@@ -213,7 +213,7 @@ def of_look(described: Inventory, host: Host, thing: dict) -> tuple[Finding, str
         return None
     layer = made.layer if made else origin.Layer(OF_DAEMONS.get(key, "app")) if kind in ("daemon", "release") else None
     diff = "\n".join(
-        difflib.unified_diff(thing["was"].splitlines(), thing["found"].splitlines(), "should be", "is", lineterm="")
+        difflib.unified_diff(thing["found"].splitlines(), thing["was"].splitlines(), "is", "should be", lineterm="")
     )
     starts = made.task if made and kind == "unit" else ""
     ssh = ["./sanso", "ssh", *(["-i", relative(described.path)] if described.words else []), host.name]

@@ -16,7 +16,7 @@ SITE = "deploys/site.py"
 PARTIAL = ("--limit", "--exclude")  # with these, not every host is built
 PASSWORD = "set ansible_become_password, in a file that ansible-vault encrypts"
 # Words that people know from Ansible (and --dry), and what there is instead.
-ONE_LAYER = "one layer: pyinfra -y @sanso/inventory/local deploys.layer_os.layer (or _web, _database, _app)"
+ONE_LAYER = "one layer: pyinfra -y @sanso/inventory/local deploys/layer_os.py (or _web, _database, _app)"
 INSTEAD = {
     ("--tags", "-t", "--skip-tags", "--start-at-task", "--step"): ONE_LAYER,
     ("--check", "-C", "--dry"): "./sanso up --engine pyinfra --plan",

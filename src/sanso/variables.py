@@ -14,7 +14,7 @@ from typing import Any
 from ansible.cli import CLI
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import add_all_plugin_dirs, init_plugin_loader, lookup_loader
+from ansible.plugins.loader import add_all_plugin_dirs, filter_loader, init_plugin_loader, lookup_loader, test_loader
 from ansible.template import Templar, trust_as_template
 from ansible.vars.manager import VariableManager
 
@@ -24,6 +24,9 @@ ROLES = ROOT / "roles"
 INCLUDES = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
 TIERS = ("web", "app", "db")  # the groups that the layers are for, as in playbooks/
 
+# One filter, or test, brings all.
+EARLY = ((filter_loader, "bool"), (test_loader, "defined"), (lookup_loader, "file"), (lookup_loader, "template"))
+
 
 @cache
 def loader() -> DataLoader:
@@ -31,6 +34,9 @@ def loader() -> DataLoader:
     init_plugin_loader()
     for role in ROLES.iterdir():
         add_all_plugin_dirs(str(role))  # their filters
+    # Now: hosts that pyinfra looks at side by side would find them half loaded.
+    for plugins, name in EARLY:
+        plugins.get(f"ansible.builtin.{name}")
     made = DataLoader()
     made.set_basedir(str(ROOT))
     CLI.setup_vault_secrets(made, [], auto_prompt=False)

@@ -12,8 +12,9 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
-def test_reference_is_what_the_roles_and_the_command_line_say_themselves():
-    done = subprocess.run([sys.executable, ROOT / "docs/reference/generate", "--check"], capture_output=True, text=True)
+@pytest.mark.parametrize("generator", ["docs/reference/generate", "docs/explanation/generate"])
+def test_what_is_generated_is_what_its_sources_say(generator):
+    done = subprocess.run([sys.executable, ROOT / generator, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

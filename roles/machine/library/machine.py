@@ -30,6 +30,7 @@ image: {description: The image that the machine was made from., type: str, retur
 notice: {description: What a person should know about the choice of image., type: str, returned: when present}
 """
 
+import errno
 import ipaddress
 import json
 import os
@@ -292,12 +293,26 @@ class Machine:
         for at in CGROUPS:
             group = at / f"sanso-{self.name}"
             for inner in [*sorted(group.rglob("*/"), reverse=True), group] if group.exists() else []:
-                inner.rmdir()
+                remove_group(inner)
 
     def remove(self):
         self.stop()
         if self.home.exists():
             shutil.rmtree(self.home)
+
+
+def remove_group(group):
+    """Remove a cgroup. The kernel may hold on to it for a moment after its last process is gone."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return group.rmdir()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 def main():

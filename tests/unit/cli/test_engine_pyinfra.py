@@ -62,9 +62,9 @@ def test_words_after_two_dashes_reach_pyinfra(up, site, programs):
 @pytest.mark.parametrize(
     ("words", "instead"),
     [
-        (["--tags", "os"], "deploys.layer_os.layer"),
-        (["--tags=os"], "deploys.layer_os.layer"),
-        (["-tos"], "deploys.layer_os.layer"),
+        (["--tags", "os"], "deploys/layer_os.py"),
+        (["--tags=os"], "deploys/layer_os.py"),
+        (["-tos"], "deploys/layer_os.py"),
         (["--check"], "--plan"),
         (["--dry"], "--plan"),
         (["-l", "web"], "--limit"),

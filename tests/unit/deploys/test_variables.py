@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -19,8 +21,9 @@ PLAY = """
 """
 VARS = """
 demo_d: role
+demo_e: role
 __demo_list: "{{ [demo_a, demo_b] | join('+') }}"
-__demo_all: "{{ [demo_a, demo_b, demo_c, demo_d, __demo_list, lookup('ansible.builtin.template', 'x.j2')] }}"
+__demo_all: "{{ [demo_a, demo_b, demo_c, demo_d, demo_e, __demo_list, lookup('ansible.builtin.template', 'x.j2')] }}"
 """
 TASKS = """
 - name: Outer
@@ -33,6 +36,19 @@ TASKS = """
       ansible.builtin.include_tasks: more.yml
 - name: Write
   ansible.builtin.copy: {dest: "{{ result }}", content: "{{ {'all': __demo_all} | to_json }}"}
+"""
+
+# What pyinfra does: hosts take turns wherever one of them may have to wait, in the middle of an import too.
+SIDE_BY_SIDE = """
+from gevent import monkey
+monkey.patch_all()
+from gevent.pool import Pool
+from sanso import connector  # which imports Ansible
+from sanso.variables import Landscape
+from pathlib import Path
+import sys
+landscape = Landscape(Path(sys.argv[1]))
+print(Pool(5).map(lambda host: landscape.variables_of(host)["asked"], landscape.hosts))
 """
 
 
@@ -68,14 +84,16 @@ def inventory(tmp_path):
 
 
 def test_values_and_texts_are_those_of_ansible(role, inventory, tmp_path):
-    ours = Landscape(inventory, {"demo_a": "extra"}).variables_of("here").within("demo")["__demo_all"]
+    ours = (
+        Landscape(inventory, {"demo_a": "extra", "demo_e": "extra"}).variables_of("here").within("demo")["__demo_all"]
+    )
     play = write(tmp_path / "play.yml", PLAY)
     result = tmp_path / "result.json"
-    extra = ["-e", json.dumps({"demo_a": "extra", "demo_in": False, "result": str(result)})]
+    extra = ["-e", json.dumps({"demo_a": "extra", "demo_e": "extra", "demo_in": False, "result": str(result)})]
     done = subprocess.run(["ansible-playbook", "-i", inventory, play, *extra], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert ours == json.loads(result.read_text())["all"]
-    assert ours == ["extra", "all of here", "host", "role", "extra+all of here", "  here: all of here\nend\n"]
+    assert ours == ["extra", "all of here", "host", "role", "extra", "extra+all of here", "  here: all of here\nend\n"]
 
 
 def test_hosts_are_those_of_the_tiers(role, inventory):
@@ -102,3 +120,13 @@ def test_roles_of_a_host_do_not_see_what_another_registers(role, inventory):
 def test_value_that_can_not_be_filled_in_is_named(role, inventory):
     with pytest.raises(AnsibleError, match="demo_nowhere"):
         Landscape(inventory).variables_of("here").within("demo").fill("{{ demo_nowhere }}")
+
+
+def test_hosts_are_asked_side_by_side(tmp_path):
+    names = [f"host-{number}" for number in range(5)]
+    asked = "{{ {'a': 1} | dict2items }} {{ 'a' is match('a') }} {{ lookup('ansible.builtin.file', '/dev/null') }}"
+    inventory = {"web": {"hosts": {name: {"asked": asked} for name in names}}}
+    write(tmp_path / "hosts.yml", yaml.safe_dump(inventory))
+    command = [sys.executable, "-c", SIDE_BY_SIDE, str(tmp_path / "hosts.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    assert done.stdout.splitlines()[-1:] == [str(["[{'key': 'a', 'value': 1}] True "] * 5)], done.stderr

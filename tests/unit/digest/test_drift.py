@@ -78,7 +78,7 @@ def test_what_both_looks_see_is_said_once_with_what_was_seen():
     (finding,) = drift.together(
         DESCRIBED, [Change("Python and nginx", "web1", "Service | Start, now and at boot")], [seen]
     )
-    assert "-active\n+inactive" in finding.diff
+    assert "-inactive\n+active" in finding.diff
     assert finding.rerun
 
 
@@ -118,9 +118,10 @@ def test_finding_names_its_layer(kind, key, layer):
     assert (finding.host, finding.layer, finding.what) == ("web1", layer, f"{kind} {key}")
 
 
-def test_finding_shows_what_should_be_and_what_is():
+def test_finding_shows_what_is_and_what_should_be():
+    """As an engine shows what it would change."""
     finding, _ = of("sysctl", "vm.swappiness", was="10", found="60")
-    assert finding.diff.splitlines()[3:] == ["-10", "+60"]
+    assert finding.diff.splitlines()[3:] == ["-60", "+10"]
 
 
 def test_command_that_mends_reaches_the_server_whole():

@@ -11,15 +11,16 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils import sanso_access, sanso_trial
 from ansible.playbook.play_context import PlayContext
-from ansible.plugins.loader import become_loader, connection_loader, init_plugin_loader
+from ansible.plugins.loader import become_loader, connection_loader
 
 from sanso.entrance import Shut
 from sanso.project import ROOT
+from sanso.variables import loader
 
 
 @pytest.fixture(scope="session")
 def action(load):
-    init_plugin_loader()
+    loader()
     return load("playbooks/action_plugins/access.py")
 
 

@@ -1,5 +1,6 @@
 """Local machines: which image is taken, and what is refused before anything is made."""
 
+import errno
 import fcntl
 import ipaddress
 import json
@@ -221,3 +222,33 @@ def test_machine_without_a_whole_record_is_no_machine(machine, tmp_path, content
     if content is not None:
         (tmp_path / "machines/m/machine.json").write_text(content)
     assert machine().record == {}
+
+
+class Group:
+    """A cgroup whose removal ends as told, one word for each try."""
+
+    def __init__(self, *ends):
+        self.ends = list(ends)
+
+    def rmdir(self):
+        if end := self.ends.pop(0):
+            raise OSError(end, "as told")
+
+
+def test_cgroup_that_the_kernel_still_holds_is_tried_again(load, monkeypatch):
+    machine = load("roles/machine/library/machine.py")
+    monkeypatch.setattr(machine.time, "sleep", lambda seconds: None)
+    group = Group(errno.EBUSY, errno.EBUSY, 0)
+    machine.remove_group(group)
+    assert group.ends == []
+
+
+def test_cgroup_that_can_not_be_removed_is_an_error(load):
+    machine = load("roles/machine/library/machine.py")
+    with pytest.raises(OSError, match="as told"):
+        machine.remove_group(Group(errno.EPERM))
+
+
+def test_cgroup_that_is_gone_is_no_error(load):
+    machine = load("roles/machine/library/machine.py")
+    machine.remove_group(Group(errno.ENOENT))
