@@ -162,7 +162,8 @@ def run(arguments, checking):
                 make(paths[name], *ca, wanted[name], arguments["days"])
     except (OSError, ValueError) as error:
         raise Failed(f"the local CA in {directory} (nginx_local_ca_directory): {error}") from error
-    there = {name: str(path) for name, path in paths.items() if path.exists()}
+    # In a check, one that would be made anew is not there: what is, may be good for other names.
+    there = {name: str(path) for name, path in paths.items() if path.exists() and not (checking and name in new)}
     return {"changed": bool(new or old), "paths": there}
 
 

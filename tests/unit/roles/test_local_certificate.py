@@ -109,3 +109,9 @@ def test_half_a_ca_is_an_error_that_names_its_folder(make, tmp_path, name):
     (tmp_path / "ca" / name).unlink()
     with pytest.raises(Failed, match=str(tmp_path / "ca")):
         make()
+
+
+def test_check_mode_hands_out_no_certificate_that_would_be_replaced(make):
+    made = make()["paths"]
+    assert make(checking=True)["paths"] == made
+    assert make(checking=True, certificates={"shop": ["other.test"]})["paths"] == {}
