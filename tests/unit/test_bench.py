@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -147,3 +148,47 @@ def test_edit_of_what_is_measured_is_seen(provision, tmp_path, monkeypatch, name
     moment = (tmp_path / name).stat().st_mtime
     assert provision.edited_since(moment - 1) == [name]
     assert provision.edited_since(moment + 1) == []
+
+
+def test_report_is_of_both_engines_and_of_many(provision, monkeypatch):
+    class Bench:
+        """Machines that are all alike, but for one thing that changes again when Ansible looks at many."""
+
+        def __init__(self, *_):
+            self.there = set()
+
+        @contextlib.contextmanager
+        def machine(self, *hosts):
+            self.there = set(hosts)
+            yield
+            self.there = set()
+
+        def ssh(self, *_):
+            return 'PRETTY_NAME="Some System"'
+
+        def pack(self):
+            return Path("x"), []
+
+        def baseline(self, *_):
+            return provision.Play(30.0)
+
+        def ansible(self, *hosts):
+            assert self.there == set(hosts)
+            return provision.Play(60.0, ok=40, changed=len(hosts) // 2, skipped=9, tasks=((2.5, "slow task"),))
+
+        def pyinfra(self, *hosts):
+            assert self.there == set(hosts)
+            return provision.Play(5.0, ok=50, changed=0, tasks=((1.25, "slow operation"),))
+
+        def state(self, host):
+            assert self.there == {host}
+            return provision.State(Digest(host, {"units": {"nginx": "active"}}), {})
+
+    monkeypatch.setattr(provision, "Bench", Bench)
+    report = provision.measure("auto", repeat=2, many=4)
+    assert {key: len(run["all_seconds"]) for key, run in report["runs"].items()} == dict.fromkeys("abcdefg", 2)
+    assert report["differences"] == ["(g) changed 2 things more"]
+    table = provision.table(report)
+    assert "(f) pyinfra, the same on 4             5.0    0.17      50        0\n" in table
+    assert "  1.25  slow operation" in table
+    assert table.endswith("(g) changed 2 things more\n(a), (b) and (d): 1 differences, by 1 facts")
