@@ -65,7 +65,7 @@ def ask(core: str, arguments: dict, checking: bool) -> dict:
         "arguments": arguments,
         "checking": checking,
     }
-    done = host.connector.execute(shlex.join(["python3", "-BIc", RUNNER]), given=json.dumps(asked).encode())
+    done = host.connector.execute(shlex.join(["python3", "-BISc", RUNNER]), given=json.dumps(asked).encode())
     try:
         return json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):

@@ -14,6 +14,7 @@ looks first, and yields what there is to do.
 
 from __future__ import annotations
 
+import json
 import secrets
 import shlex
 import threading
@@ -27,13 +28,12 @@ from pyinfra import host, state
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.facts import FactBase
 from pyinfra.connectors.util import CommandOutput, OutputLine
+from pyinfra.facts.apt import noninteractive_apt
 from pyinfra.facts.files import File
-from pyinfra.operations import apt
 
 from deploys._cores import Door, ask, run_here
 from deploys._roles import Role, Task
-from sanso import entrance, files, pyinfra_events
-from sanso.project import ROOT
+from sanso import entrance, files, pyinfra_events, variables
 
 # What is done on a server by the code of Ansible's modules, and on this computer
 
@@ -134,7 +134,7 @@ def render(task, outcome):
 def put(task, outcome):
     """Copy a file of the role's."""
     said = task.arguments
-    content = (ROOT / "roles" / task.role.name / "files" / said["src"]).read_text()
+    content = (variables.ROLES / task.role.name / "files" / said["src"]).read_text()
     told = files.told({said["dest"]: {"content": content, "mode": said["mode"]}}, files.RENDERED, str)
     yield from work(task, lambda checking: ask("sanso_render", {"files": told}, checking), outcome)
 
@@ -177,19 +177,29 @@ def blocks(task, outcome):
 
 
 LOCAL = threading.Lock()  # hosts share what lies on this computer
+PREPARED: dict[str, dict] = {}  # by what was asked
 
 
 @operates
 def local(task, outcome):
     """Run a module of the role's on this computer."""
-    file = ROOT / "roles" / task.role.name / "library" / f"{task.module}.py"
+    file = variables.ROLES / task.role.name / "library" / f"{task.module}.py"
 
     def do(checking):
         with LOCAL:
             return run_here(file, task.arguments, checking)
 
+    def prepare():
+        """Once for all hosts of which the same is asked."""
+        arguments = task.arguments
+        with LOCAL:
+            asked = json.dumps([str(file), arguments])
+            if asked not in PREPARED:
+                PREPARED[asked] = run_here(file, arguments, not state.is_executing)
+            return PREPARED[asked]
+
     if task.said.get("changed_when") is False:  # a preparation, on which others rely: in a plan too
-        outcome.update(do(not state.is_executing), changed=False)
+        outcome.update(prepare(), changed=False)
         task.register(outcome)
         if outcome.get("failed"):
             yield refusal(task.name, outcome["msg"])
@@ -255,27 +265,40 @@ REFRESH = f"""
 """
 
 
+class Installed(FactBase):
+    """Which of these packages are there. (pyinfra's own fact lists all that the server has, each time.)"""
+
+    def command(self, names):
+        wanted = "${db:Status-Status} ${Package}\\n"
+        return f"dpkg-query --show --showformat='{wanted}' {shlex.join(names)} 2>/dev/null || true"
+
+    def process(self, output):
+        return [line.split()[1] for line in output if line.startswith("installed ")]
+
+    default = list
+
+
 @operates
 def packages(task, outcome):
     """Install packages, or remove them."""
     said = task.arguments
-    names = said["name"]
+    names = [said["name"]] if isinstance(said["name"], str) else list(said["name"])
     # No change of the server, which it would count as in pyinfra's operation; and none of a plan's business.
     if said.get("update_cache") and state.is_executing:
         refreshed = host.connector.execute(REFRESH.format(seconds=said["cache_valid_time"]))
         if refreshed.returncode:
             yield refusal(task.name, refreshed.stderr)
-    yield from counted(
-        task,
-        outcome,
-        apt.packages._inner,  # an operation within one
-        packages=[names] if isinstance(names, str) else list(names),
-        present=said.get("state") != "absent",
-        no_recommends=said.get("install_recommends") is False,
-        purge=bool(said.get("purge")),
-        extra_install_args=LOCK,
-        extra_uninstall_args=LOCK,
-    )
+
+    def commands():
+        there = set(host.get_fact(Installed, names=tuple(names)))
+        if said.get("state") == "absent":
+            if gone := [name for name in names if name in there]:
+                yield noninteractive_apt(f"{'purge' if said.get('purge') else 'remove'} {LOCK} {shlex.join(gone)}")
+        elif missing := [name for name in names if name not in there]:
+            flags = "" if said.get("install_recommends", True) else "--no-install-recommends"
+            yield noninteractive_apt(f"install {flags} {LOCK} {shlex.join(missing)}")
+
+    yield from counted(task, outcome, commands)
 
 
 class Unit(FactBase):

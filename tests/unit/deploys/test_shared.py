@@ -192,6 +192,57 @@ def test_what_a_look_says_decides_what_is_done_after(run, tmp_path):
     assert not (tmp_path / "old").exists()
 
 
+HERE = """
+from pathlib import Path
+def run(arguments, checking):
+    with Path(arguments["log"]).open("a") as log:
+        log.write("checked\\n" if checking else "done\\n")
+    return {"changed": True, "id": 7, "diff": []}
+"""
+
+
+def test_module_that_prepares_something_runs_once_and_changes_no_server(run, tmp_path):
+    tasks = """
+- name: Prepare
+  demo_module: {log: "{here}/log"}
+  changed_when: false
+  register: __demo_made
+- name: Use it
+  ansible.builtin.command: touch {here}/{{ __demo_made.id }}
+"""
+    code = 'local(role, "Prepare")\nlocal(role, "Prepare")\ncommand(role, "Use it")'
+    done = run(code, tasks, files={"library/demo_module.py": HERE})
+    assert (done.returncode, done.changed) == (0, ["Use it"]), done.stderr
+    assert (tmp_path / "log").read_text() == "done\n"
+    assert (tmp_path / "7").exists()
+
+
+def test_module_that_changes_something_here_is_asked_before(run, tmp_path):
+    tasks = '- name: Make\n  demo_module: {log: "{here}/log"}\n'
+    done = run('local(role, "Make")', tasks, files={"library/demo_module.py": HERE})
+    assert (done.returncode, done.changed) == (0, ["Make"]), done.stderr
+    assert (tmp_path / "log").read_text() == "checked\ndone\n"
+
+
+def test_packages_are_compared_by_name(run, tmp_path):
+    """apt-get is a program of the test's own, which writes down what it is told; dpkg's tool knows one package."""
+    write(tmp_path / "bin/dpkg-query", "#!/bin/sh\necho installed here; echo config-files gone\n").chmod(0o755)
+    write(tmp_path / "bin/apt-get", '#!/bin/sh\necho "$*" >>"$CALLS.apt"\n').chmod(0o755)
+    tasks = """
+- name: All there
+  ansible.builtin.apt: {name: here}
+- name: Some there
+  ansible.builtin.apt: {name: [here, gone, other], install_recommends: false}
+- name: Away
+  ansible.builtin.apt: {name: [here, gone], state: absent, purge: true}
+"""
+    done = run("\n".join(f'packages(role, "{name}")' for name in ("All there", "Some there", "Away")), tasks)
+    assert (done.returncode, done.changed) == (0, ["Some there", "Away"]), done.stderr
+    some, away = (tmp_path / "calls.apt").read_text().splitlines()
+    assert some.endswith("install --no-install-recommends -o DPkg::Lock::Timeout=60 gone other")
+    assert away.endswith("purge -o DPkg::Lock::Timeout=60 here")
+
+
 def test_extra_variables_win(run, tmp_path):
     extra = write(tmp_path / "extra.json", '{"demo_word": "another"}')
     tasks = "- name: Do it\n  ansible.builtin.command: touch {here}/{{ demo_word }}\n"
