@@ -3,8 +3,8 @@
 Only for machines that this project made on this computer: a host that isn't in the group `machines` is refused. Each
 test leaves the machine as it was, also when it fails.
 
---engine says who runs the layers that tests run. What runs none is the same with either, and what is marked
-`ansible_only` is about Ansible's own: with --engine pyinfra, neither is selected, and the last lines say how many.
+--engine says who runs the layers that tests run. What runs none is the same with either; what is marked `ansible_only`
+says why one engine will do. With --engine pyinfra, neither is selected, and the last lines say how many.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "ansible_only(reason): about what only Ansible has")
+    config.addinivalue_line("markers", "ansible_only(reason): not run with another engine")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(config, items):
 def left_out(item, own_profiles: set[str]) -> str:
     """Why another engine than Ansible does not run this test; empty if it does."""
     if mark := item.get_closest_marker("ansible_only"):
-        return f"about what only Ansible has: {mark.kwargs['reason']}"
+        return mark.kwargs["reason"]
     profile = item.callspec.params.get("profile") if hasattr(item, "callspec") else None
     if "engine" in item.fixturenames and profile not in own_profiles:  # its own needs no run
         return ""

@@ -122,7 +122,7 @@ def test_journal_has_no_secret(said, run, core, keys):
     assert found == {name: [] for name in secrets}
 
 
-@pytest.mark.ansible_only(reason="modules that tell the journal what they were called with")
+@pytest.mark.ansible_only(reason="only Ansible has modules that tell the journal what they were called with")
 def test_journal_has_nothing_that_files_hold(said, run):
     called = "ansible-(render|access|certificates) Invoked"
     assert (

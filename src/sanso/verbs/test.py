@@ -28,6 +28,7 @@ MOLECULE = ROOT / "molecule"
 SHELL_SCRIPTS = ("sanso", ".ci/run", "bench/baseline.sh")
 TAIL = 80  # lines of a failed step that are shown
 PLAIN = {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}  # for the log, and for the lines of it that are shown
+ALL_CORES = ("--numprocesses=auto", "--dist=loadfile")  # a file's tests share what they make
 HEARTBEAT = 60  # seconds; a step that runs for longer says between whiles that it lives
 STAGE = re.compile(r"\[\S+ > (\S+)] Executing$")  # molecule's line at the start of each stage
 
@@ -59,7 +60,7 @@ def steps() -> list[Step]:
         Step("lint", "shellcheck", ("shellcheck", *SHELL_SCRIPTS)),
         Step("lint", "yamllint", ("yamllint", "--strict", ".")),
         Step("lint", "ansible-lint", ("ansible-lint", "--offline")),
-        Step("unit", "unit tests", ("pytest", "tests/unit"), counts_itself=False),
+        Step("unit", "unit tests", ("pytest", *ALL_CORES, "tests/unit"), counts_itself=False),
         Step("sample", "sample app", ("pytest", "tests"), folder=ROOT / "sample_app", counts_itself=False),
         Step("tracing", "tracing package", ("pytest", "tests"), folder=ROOT / "tracing", counts_itself=False),
     ]
