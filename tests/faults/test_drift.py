@@ -56,6 +56,7 @@ def edited(path, command, *named):
     return Change(f"cp -a {path} {kept} && {command} {path}", f"cp -a {kept} {path} && rm {kept}", *named)
 
 
+# Of what no inventory of ours sets: it is as the roles or the packages have it.
 ADD = "echo '# by hand' >>"
 CHANGES = [
     edited("/etc/sysctl.d/90-sanso.conf", ADD, "Settings | Render them", "-# by hand", AGAIN),
@@ -92,11 +93,11 @@ CHANGES = [
     ),
     edited("/etc/ssh/sshd_config", "touch", "daemon ssh", "-/etc/ssh/sshd_config is of", "systemctl reload ssh"),
     Change(
-        "sysctl -w net.core.somaxconn=1111",
-        "sysctl -w net.core.somaxconn=4096",
-        "sysctl net.core.somaxconn",
-        "-1111",
-        "'sudo sysctl -w net.core.somaxconn=4096'",
+        "sysctl -w net.ipv4.tcp_rfc1337=0",
+        "sysctl -w net.ipv4.tcp_rfc1337=1",
+        "sysctl net.ipv4.tcp_rfc1337",
+        "-0",
+        "'sudo sysctl -w net.ipv4.tcp_rfc1337=1'",
     ),
     Change(
         "nft add rule inet sanso_firewall input tcp dport 4444 accept",
@@ -107,11 +108,11 @@ CHANGES = [
     ),
     Change("nft add table inet by_hand", "nft delete table inet by_hand", "firewall inet by_hand", "", DECIDE),
     Change(
-        mysql("SET GLOBAL max_connections = 77"),
-        mysql("SET GLOBAL max_connections = 151"),
-        "mysql max_connections",
+        mysql("SET GLOBAL net_read_timeout = 77"),
+        mysql("SET GLOBAL net_read_timeout = 30"),
+        "mysql net_read_timeout",
         "-77",
-        "SET GLOBAL max_connections = 151",
+        "SET GLOBAL net_read_timeout = 30",
     ),
     Change(
         mysql("SET PERSIST_ONLY long_query_time = 3"),
