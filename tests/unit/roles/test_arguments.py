@@ -8,7 +8,7 @@ import yaml
 ROOT = Path(__file__).parents[3]
 ROLES = sorted(path.parents[1].name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
 # What several roles take from the inventory: it has no default.
-OF_THE_INVENTORY = {"apps"}
+OF_THE_INVENTORY = {"apps", "apps_removed"}
 
 
 def read(role, path):
