@@ -125,18 +125,10 @@ def render(task, outcome):
 
     @cache
     def told():  # only where the task is wanted: else it may hold what can't be filled in
-        return files.told(task.arguments["files"], files.RENDERED, task.role.variables.render)
+        role = task.role
+        return files.told(task.arguments["files"], files.RENDERED, role.variables.render, read=role.file)
 
     yield from work(task, lambda checking: ask("sanso_render", {"files": told()}, checking), outcome)
-
-
-@operates
-def put(task, outcome):
-    """Copy a file of the role's."""
-    said = task.arguments
-    content = (variables.ROLES / task.role.name / "files" / said["src"]).read_text()
-    told = files.told({said["dest"]: {"content": content, "mode": said["mode"]}}, files.RENDERED, str)
-    yield from work(task, lambda checking: ask("sanso_render", {"files": told}, checking), outcome)
 
 
 @operates

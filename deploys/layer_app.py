@@ -3,7 +3,7 @@
 from pyinfra import host
 from pyinfra.api import deploy
 
-from deploys._shared import Role, folders, link, local, packages, put, release, render, service, user
+from deploys._shared import Role, folders, link, local, packages, release, render, service, user
 
 
 @deploy("App")
@@ -12,7 +12,7 @@ def layer():
         return
     role = Role("uwsgi")
     packages(role, "Packages | Install")
-    put(role, "Tool | Install what releases an app and asks it for a page")
+    render(role, "Tool | Install what releases an app and asks it for a page")
     for described in host.loop(Role("app")["apps"]):
         app(described)
 

@@ -99,18 +99,20 @@ def server(tmp_path):
 @pytest.fixture
 def tool(load, server, monkeypatch):
     found = load("roles/uwsgi/files/usr/local/sbin/sanso-app")
+    from sanso_app import system, uwsgi  # where the program looks for it
+
     for name, value in {"HOME": server.home, "UNITS": server.units, "SOCKETS": server.sockets}.items():
-        monkeypatch.setattr(found, name, value)
-    monkeypatch.setattr(found, "run", server.run)
-    monkeypatch.setattr(found, "ask", server.ask)
-    replace = found.replace
+        monkeypatch.setattr(system, name, value)
+    monkeypatch.setattr(system, "run", server.run)
+    monkeypatch.setattr(uwsgi, "ask", server.ask)
+    replace = system.replace
 
     def replace_or_die(path, make):
         server.moment()
         replace(path, make)
         server.moment()
 
-    monkeypatch.setattr(found, "replace", replace_or_die)
+    monkeypatch.setattr(system, "replace", replace_or_die)
     return found
 
 
