@@ -58,9 +58,13 @@ def test_server_that_can_not_be_copied_here_is_named(changes, expected):
 
 
 def test_folder_of_a_build_goes_however_it_ends(tmp_path):
-    with pytest.raises(MachineError), builder.scratch_in(tmp_path) as scratch:
-        (scratch / "upper").mkdir()
-        raise MachineError("no compiler")
+    def build():
+        with builder.scratch_in(tmp_path) as scratch:
+            (scratch / "upper").mkdir()
+            raise MachineError("no compiler")
+
+    with pytest.raises(MachineError, match="no compiler"):
+        build()
     assert list(tmp_path.glob("build-*")) == []
 
 

@@ -9,8 +9,8 @@ short_description: Put an app's code, wheels and settings together, on this comp
 description:
   - The archive holds C(app/) (the source folder; in a git work tree what git tracks or would), C(lib/) (that of the
     libraries), C(wheels/), C(requirements.txt) with their hashes, C(source.json) (where it comes from), and C(files).
-  - The release's id is the digest of the code, the locked dependencies, the files, and the server's Python, machine type
-    and distribution. An archive that is there is kept; made anew from the same, it is the same to the byte.
+  - The release's id is the digest of the code, the locked dependencies, the files, and the server's Python, machine
+    type and distribution. An archive that is there is kept; made anew from the same, it is the same to the byte.
 options:
   name: {description: The app., type: str, required: true}
   source: {description: "Folder of the app, or a git URL.", type: str, required: true}
