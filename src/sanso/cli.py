@@ -12,6 +12,7 @@ from sanso.project import new_log, relative, version
 from sanso.verbs.audit import audit
 from sanso.verbs.check import check
 from sanso.verbs.down import down
+from sanso.verbs.init import init
 from sanso.verbs.logs import logs
 from sanso.verbs.ssh import ssh
 from sanso.verbs.status import status
@@ -57,5 +58,5 @@ def main():
     console.speak_json(False)
 
 
-for verb in (up, status, check, audit, trace, logs, ssh, down, test):
+for verb in (init, up, status, check, audit, trace, logs, ssh, down, test):
     main.add_command(verb)
