@@ -42,6 +42,7 @@ def new_log(verb: str) -> Path:
     by_age = sorted(logs.glob("*-*Z.log"), key=lambda path: path.stat().st_mtime)
     for old in by_age[:-LOGS_KEPT]:
         old.unlink(missing_ok=True)
+        old.with_suffix(".json").unlink(missing_ok=True)  # the variables of that run
     return log
 
 
