@@ -212,7 +212,7 @@ def job(**said):
         (job(at="$(reboot)")["apps"][0], "shop: schedule.nightly.at: '$(reboot)' is a calendar event of systemd's"),
         (job(timeout="1h")["apps"][0], "shop: schedule.nightly.timeout: '1h' is a whole number"),
     ],
-    ids=lambda value: None if isinstance(value, str) else next(iter(value.keys() - APP.keys()), "app"),
+    ids=lambda value: None if isinstance(value, str) else " ".join(sorted(value.keys() - APP.keys())) or "app",
 )
 def test_no_string_of_an_app_says_more_than_it_should(problems, changes, expected):
     assert expected in "\n".join(problems(**with_app(**changes)))
