@@ -512,9 +512,12 @@ def django(project: Project, found: Found):
     name = next((each for each in said if isinstance(each, str)), "")
     package = name.rpartition(".")[0] if name.endswith((".local", ".dev", ".development", ".base")) else name
     live = [f"{package}.{each}" for each in ("production", "prod", "live") if f"{package}.{each}" in project.by_name]
+    entry = project.by_name.get(found.app["wsgi"].partition(":")[0])
     if live:
         name = live[0]
         found.say("environment", {"DJANGO_SETTINGS_MODULE": name}, "its settings for a server")
+    elif name and entry and "DJANGO_SETTINGS_MODULE" not in entry.strings:
+        found.say("environment", {"DJANGO_SETTINGS_MODULE": name}, f"{project.short(entry.path)} doesn't say which")
     module = project.by_name.get(name)
     if not module:
         found.unknown.append("found no settings module of Django; manage.py names it, as a rule")

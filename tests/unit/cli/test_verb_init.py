@@ -39,7 +39,8 @@ DJANGO = {
     "manage.py": 'import os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")\n',
     "shop/__init__.py": "",
     "shop/settings.py": SETTINGS,
-    "shop/wsgi.py": "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n",
+    "shop/wsgi.py": 'import os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")\n'
+    "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n",
     "shop/urls.py": 'from django.urls import path\nurlpatterns = [path("health/", lambda request: None)]\n',
     "requirements.txt": "django\ndj-database-url\n",
 }
@@ -232,6 +233,11 @@ def test_likeliest_of_several_is_taken_and_the_others_are_named(look):
             },
             "environment",
             {"DJANGO_SETTINGS_MODULE": "shop.settings.production"},
+        ),
+        (
+            {**DJANGO, "shop/wsgi.py": DJANGO["shop/wsgi.py"].partition("\n")[2].partition("\n")[2]},
+            "environment",
+            {"DJANGO_SETTINGS_MODULE": "shop.settings"},
         ),
         ({"shop.py": FACTORY, "pyproject.toml": '[project]\nname = "My-Shop 2"\n'}, "name", "my_shop_2"),
         ({"shop.py": FACTORY, "pyproject.toml": '[project]\nname = "mysql"\n'}, "name", "mysql_app"),
