@@ -15,6 +15,7 @@ def layer():
     render(role, "Tool | Install what releases an app and asks it for a page")
     apps = Role("app")
     require(apps, "Apps | Refuse names that no app has")
+    packages(apps, "Packages | Install what the apps need of the distribution")
     for described in host.loop(apps["__app_chosen"]):
         app(described)
     for described in host.loop(apps["__app_gone"]):

@@ -23,7 +23,7 @@ class Server:
 
     def __init__(self, folder):
         self.srv, self.units, self.sockets = folder / "srv", folder / "units", folder / "run"
-        self.logs, self.tmpfiles = folder / "log", folder / "tmpfiles"
+        self.logs = folder / "log"
         self.home = self.srv / "shop"
         self.commands, self.running, self.known = [], {}, ""
         self.bad = {}  # release to the instances that it is no good as
@@ -33,8 +33,7 @@ class Server:
         self.moments = itertools.count(1)
         self.killed_at = self.killed_by = None
         self.is_watched, self.wrong = False, []
-        for path in (self.units, self.tmpfiles):
-            path.mkdir()
+        self.units.mkdir()
 
     def moment(self):
         """A moment in which the tool may be killed."""

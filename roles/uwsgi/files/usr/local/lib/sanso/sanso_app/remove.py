@@ -41,8 +41,7 @@ def remove(options):
 
 def units(app):
     """The files of its units: app-NAME@.service, and those of its jobs."""
-    own = system.UNITS.glob(f"app-{app.name}[@-]*")
-    return [*own, system.TMPFILES / f"sanso-app-{app.name}.conf"]
+    return system.UNITS.glob(f"app-{app.name}[@-]*")
 
 
 def stop(app):
