@@ -13,6 +13,10 @@ def layer():
     role = Role("uwsgi")
     packages(role, "Packages | Install")
     render(role, "Tool | Install what releases an app and asks it for a page")
+    role = Role("redis")
+    render(role, "Server | Keep the package's own instance from starting")
+    packages(role, "Packages | Install")
+    service(role, "Server | Stop the package's own instance, where it ran before")
     for described in host.loop(Role("app")["apps"]):
         app(described)
 

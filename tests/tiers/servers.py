@@ -28,6 +28,8 @@ class App:
     health_path: str
     static: dict[str, str]
     processes: int
+    processes_min: int
+    threads: int
     network: bool
     trace: bool
     body_max: str

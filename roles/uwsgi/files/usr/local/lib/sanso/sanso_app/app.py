@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 
-from sanso_app import system, uwsgi
+from sanso_app import system, uwsgi, workers
 from sanso_app.system import Failed
 
 
@@ -51,7 +51,7 @@ class App:
             mine, unit = release / f"unit.{kind}", system.UNITS / f"app-{self.name}@.{kind}"
             if mine.exists() and not (unit.exists() and mine.read_bytes() == unit.read_bytes()):
                 system.replace(unit, lambda path, mine=mine: shutil.copyfile(mine, path).chmod(0o644))
-        system.succeed("systemctl", "daemon-reload")
+        workers.know(self, release)
 
     def start(self, instance, path):
         """Start the instance anew, and wait until it answers 200 on `path`."""
@@ -89,4 +89,4 @@ class App:
 def how(release, key, default):
     """What the release says of itself; those of earlier versions say nothing."""
     file = release / "release.json"
-    return json.loads(file.read_text())[key] if file.exists() else default
+    return json.loads(file.read_text()).get(key, default) if file.exists() else default

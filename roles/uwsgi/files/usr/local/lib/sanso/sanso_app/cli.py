@@ -5,7 +5,7 @@
 import argparse
 
 import sanso_app
-from sanso_app import release, uwsgi
+from sanso_app import release, sandbox, uwsgi
 
 
 def main():
@@ -24,5 +24,10 @@ def main():
     verb.add_argument("--seconds", type=int, required=True, help="within which it has to be healthy")
     verb.add_argument("--kept", type=int, required=True, help="how many others stay")
     verb.set_defaults(run=release.release)
+    verb = verbs.add_parser("run", help="run a command as the app's own: run APP -- WORD…")
+    verb.add_argument("app")
+    verb.add_argument("--release", help="default is the one that serves")
+    verb.add_argument("words", nargs="+")
+    verb.set_defaults(run=sandbox.run)
     options = parser.parse_args()
     return options.run(options)

@@ -5,7 +5,7 @@
 import shutil
 import sys
 
-from sanso_app import sandbox, system
+from sanso_app import sandbox, system, workers
 from sanso_app.app import App, how
 from sanso_app.system import PROBLEMS, Failed
 
@@ -106,6 +106,7 @@ def release(options):
     new = Release(App(options.app, options.host, options.seconds), options.id)
     try:
         new.go()
+        workers.restart(new.app)
         new.prune(options.kept)
     except Failed as error:
         print(error, file=sys.stderr)
