@@ -49,7 +49,8 @@ def test_app_answers_on_its_socket(host, app):
 
 
 def test_workers_are_as_many_as_the_inventory_says(app, workers):
-    assert len(workers) == app.processes, workers
+    """As many as there is work for just now, within its limits."""
+    assert app.processes_min <= len(workers) <= app.processes, workers
 
 
 def test_processes_run_as_the_app_s_own_user(app, found):
