@@ -203,20 +203,24 @@ def local(task, outcome):
 def release(task, outcome):
     """Bring an app's release to the server, and let it serve once it has answered."""
     role = task.role
-    folder, unpacking = (role.task(f"Release | {title}").arguments for title in ("Make its folder", "Unpack it"))
-    path = shlex.quote(folder["path"])
-    bring = (
-        f"install -d -o {folder['owner']} -g {folder['group']} -m {folder['mode']} {path} && "
-        f"tar -xz --no-same-owner -C {path} && chgrp -R {unpacking['group']} {path}"
+    folder, archive, hidden = (
+        role.task(f"Release | {title}").arguments
+        for title in ("Make a folder that root alone enters", "Copy it", "Hand it its secrets")
     )
+    room = f"install -d -o {folder['owner']} -g {folder['group']} -m {folder['mode']} {shlex.quote(folder['path'])}"
+
+    def bring(said):
+        """The script that writes what it is given to a file: all of it, or nothing."""
+        path, part = shlex.quote(said["dest"]), shlex.quote(said["dest"] + ".part")
+        return f"{room} && umask 077 && {{ cat > {part} && mv {part} {path} || {{ rm -f {part}; exit 1; }}; }}"
 
     def do(checking):
         if checking:
             return {"changed": True}
         steps = [(task.script, b"")]
         if not role["__app_serves"]:  # or what runs would be changed under it
-            hand = f"umask 077 && cat > {path}/secrets"
-            steps[:0] = [(bring, Path(unpacking["src"]).read_bytes()), (hand, role["__app_secrets"].encode())]
+            brought = (archive, Path(archive["src"]).read_bytes()), (hidden, role["__app_secrets"].encode())
+            steps[:0] = [(bring(said), given) for said, given in brought]
         for script, given in steps:
             done = host.connector.execute(script, given=given)
             if done.returncode:
@@ -229,10 +233,20 @@ def release(task, outcome):
 @operates
 def link(task, outcome):
     """See where a link leads to, for a task that asks with `stat`."""
-    done = host.connector.execute(f"readlink {shlex.quote(task.arguments['path'])}")
-    outcome.update(changed=False, stat={"exists": not done.returncode, "lnk_target": done.stdout.strip()})
+    found = {"exists": False}
+    if task.is_wanted:
+        done = host.connector.execute(f"readlink {shlex.quote(task.arguments['path'])}")
+        found = {"exists": not done.returncode, "lnk_target": done.stdout.strip()}
+    outcome.update(changed=False, stat=found)
     task.register(outcome)
     yield from ()
+
+
+@operates
+def say(task, outcome):
+    """Tell a person what a task says that changes nothing."""
+    said = {"notice": task.arguments["msg"]} if task.is_wanted else {}
+    yield from work(task, lambda checking: {"changed": False, **said}, outcome)
 
 
 # What pyinfra has an operation for

@@ -1,4 +1,4 @@
-"""An app's unit under load: who is killed or restarted loses nobody else's request, and workers come and go with work."""
+"""An app's unit under load: what is killed or restarted loses nobody else's request; workers come and go with work."""
 
 import time
 

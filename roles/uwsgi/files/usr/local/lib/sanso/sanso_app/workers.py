@@ -6,6 +6,7 @@ A release brings them along in units/, by their names, and in units/started thos
 """
 
 import re
+import shutil
 import time
 
 from sanso_app import system
@@ -37,7 +38,7 @@ def know(app, release):
     for name, file in mine.items():
         unit = system.UNITS / name
         if not (unit.exists() and unit.read_bytes() == file.read_bytes()):
-            system.replace(unit, lambda path, text=file.read_bytes(): (path.write_bytes(text), path.chmod(0o644)))
+            system.replace(unit, lambda path, file=file: shutil.copyfile(file, path).chmod(0o644))
     remove(present(app) - mine.keys() - (brought(current).keys() if current else set()))
     system.succeed("systemctl", "daemon-reload")
     check_calendars(mine)
