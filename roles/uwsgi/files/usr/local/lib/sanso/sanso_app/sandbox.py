@@ -59,7 +59,7 @@ def parts(text):
 
 def run(options):
     """The command's own exit code; 1 where there is no such release."""
-    app = App(options.app, "", 0)
+    app = App(options.app)
     release = app.home / "releases" / options.release if options.release else app.linked("current")
     if release is None or not (release / "venv").exists():
         what = f"no release {options.release}" if options.release else "no release that serves"
