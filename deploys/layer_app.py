@@ -19,6 +19,7 @@ def layer():
     service(role, "Server | Stop the package's own instance, where it ran before")
     apps = Role("app")
     require(apps, "Apps | Refuse names that no app has")
+    packages(apps, "Packages | Install what the apps need of the distribution")
     for described in host.loop(apps["__app_chosen"]):
         app(described)
     for described in host.loop(apps["__app_gone"]):
