@@ -3,6 +3,7 @@
 """What became of an app's releases: a record in each, and a line for each run in the app's history."""
 
 import json
+import os
 import sys
 
 from sanso_app import system
@@ -48,7 +49,7 @@ def add(app, action, **more):
     file = file_of(app)
     try:
         file.parent.mkdir(mode=0o751, parents=True, exist_ok=True)
-        with file.open("a") as open_file:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640), "a") as open_file:
             open_file.write(json.dumps(line) + "\n")
     except OSError as error:
         print(f"{app.name}: the history {file} can't be written: {error}", file=sys.stderr)

@@ -156,13 +156,13 @@ class Release(Change):
             return
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o750)
-        shutil.chown(folder, self.app.name, self.app.name)
+        system.succeed("chown", f"{self.app.name}:{self.app.name}", folder)
         words, unit = ["/bin/sh", "-c", command], f"app-{self.app.name}-build"
         system.succeed(*sandbox.command(self.app.name, self.folder, words, unit=unit, writable=(folder,)))
         system.succeed("chown", "-hR", f"root:{self.app.name}", folder)
         for found in folder.rglob("*"):
             if found.is_symlink():
-                if not found.resolve().is_relative_to(self.folder):
+                if not any(found.resolve().is_relative_to(top) for top in (folder, self.folder / "app")):
                     found.unlink()  # nginx would follow it
             else:
                 found.chmod(0o750 if found.is_dir() or os.access(found, os.X_OK) else 0o640)

@@ -6,7 +6,7 @@ import shutil
 import sys
 
 from sanso_app import database, history, lock, system, workers
-from sanso_app.app import App
+from sanso_app.app import CANDIDATE, CURRENT, App
 from sanso_app.system import PROBLEMS, Failed
 
 # What of an app's folder are its data.
@@ -41,23 +41,20 @@ def remove(options):
 
 def units(app):
     """The files of its units: app-NAME@.service, those beside it, and the slice that they run in."""
-    own = system.UNITS.glob(f"app-{app.name}[@.-]*")
-    return [*own, system.TMPFILES / f"sanso-app-{app.name}.conf"]
+    return system.UNITS.glob(f"app-{app.name}[@.-]*")
 
 
 def stop(app):
     workers.remove(workers.present(app))
     found = system.run("systemctl", "list-units", "--all", "--plain", "--no-legend", f"app-{app.name}[@-]*").stdout
-    names = [line.split()[0] for line in found.splitlines() if line.split()]
-    # First what would start others: timers and sockets.
+    names = {line.split()[0] for line in found.splitlines() if line.split()}
+    names |= {f"{app.unit_of(instance)}.{kind}" for instance in (CURRENT, CANDIDATE) for kind in ("socket", "service")}
+    # First what would start others.
     for kinds in ((".timer", ".socket"), (".service",)):
-        if some := [name for name in names if name.endswith(kinds)]:
-            system.systemctl("stop", *some)
-            system.systemctl("disable", *some)
-    for kind in ("socket", "service"):  # enabled, though it may not be loaded
-        system.systemctl("disable", f"app-{app.name}@current.{kind}")
-    system.systemctl("reset-failed", f"app-{app.name}@current.service")
-    left = system.run("systemctl", "is-active", f"app-{app.name}@current.service").stdout.strip()
+        for name in sorted(name for name in names if name.endswith(kinds)):
+            system.systemctl("disable", "--now", name)
+            system.systemctl("reset-failed", name)
+    left = system.run("systemctl", "is-active", f"{app.unit_of(CURRENT)}.service").stdout.strip()
     if left == "active":
         raise Failed(f"{app.name} does not stop: systemctl status app-{app.name}@current")
     shutil.rmtree(app.sockets, ignore_errors=True)

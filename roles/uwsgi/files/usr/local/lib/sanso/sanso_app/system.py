@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 HOME, SOCKETS, LOGS = Path("/srv"), Path("/run"), Path("/var/log/sanso")
-UNITS, TMPFILES = Path("/etc/systemd/system"), Path("/etc/tmpfiles.d")
+UNITS = Path("/etc/systemd/system")
 
 
 def run(*command, **options):

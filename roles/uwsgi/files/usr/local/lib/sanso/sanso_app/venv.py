@@ -24,7 +24,7 @@ def install(app, release):
     folder = app.home / "venvs" / digest(release)
     if not (folder / WHOLE).exists():
         folder.parent.mkdir(mode=0o751, exist_ok=True)
-        shutil.chown(folder.parent, group=app.name)
+        system.succeed("chgrp", app.name, folder.parent)
         make(app, folder, release)
     link = release / "venv"
     if link.is_dir() and not link.is_symlink():
