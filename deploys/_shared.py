@@ -317,25 +317,30 @@ class Unit(FactBase):
         return dict(line.split("=", 1) for line in output)
 
 
-VERBS = {"restarted": "restart", "reloaded": "reload", "stopped": "stop"}
+VERBS = {"restarted": "restart", "reloaded": "reload"}
 
 
 @operates
 def service(task, outcome):
-    """Start, restart or reload a unit, and have it start at boot."""
+    """Start, stop, restart or reload a unit, or each one of a loop, and have it start at boot or not."""
 
-    def commands(name, state, enabled=False, daemon_reload=False):
+    def commands():
+        for said in task.rounds if "loop" in task.said else [task.arguments]:
+            yield from of_unit(**said)
+
+    def of_unit(name, state, enabled=None, daemon_reload=False):
         found = host.get_fact(Unit, unit=name) or {}
+        is_active = found.get("ActiveState") in ("active", "reloading")
         if daemon_reload:
             yield "systemctl daemon-reload"
         if state in VERBS:
             yield f"systemctl {VERBS[state]} {shlex.quote(name)}"
-        elif found.get("ActiveState") not in ("active", "reloading"):
-            yield f"systemctl start {shlex.quote(name)}"
-        if enabled and found.get("UnitFileState") != "enabled":
-            yield f"systemctl enable {shlex.quote(name)}"
+        elif is_active != (state == "started"):
+            yield f"systemctl {'start' if state == 'started' else 'stop'} {shlex.quote(name)}"
+        if enabled is not None and (found.get("UnitFileState") == "enabled") != enabled:
+            yield f"systemctl {'enable' if enabled else 'disable'} {shlex.quote(name)}"
 
-    yield from counted(task, outcome, commands, **task.arguments)
+    yield from counted(task, outcome, commands)
 
 
 class Account(FactBase):

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 
-from sanso_app import history, system, uwsgi
+from sanso_app import history, system, uwsgi, workers
 from sanso_app.system import PROBLEMS, Failed
 
 CURRENT, CANDIDATE = "current", "candidate"
@@ -145,7 +145,7 @@ class App:
             mine, unit = release / f"unit.{kind}", system.UNITS / f"app-{self.name}@.{kind}"
             if mine.exists() and not (unit.exists() and mine.read_bytes() == unit.read_bytes()):
                 system.replace(unit, lambda path, mine=mine: shutil.copyfile(mine, path).chmod(0o644))
-        system.succeed("systemctl", "daemon-reload")
+        workers.know(self, release)
 
     def start(self, instance, path):
         """Start the instance anew, and wait until it answers 200 on `path`."""

@@ -6,7 +6,7 @@ import argparse
 import re
 
 import sanso_app
-from sanso_app import listing, release, remove, rollback, uwsgi
+from sanso_app import listing, release, remove, rollback, sandbox, uwsgi
 
 
 def matching(pattern, what):
@@ -43,6 +43,11 @@ def asking(verbs):
     verb.add_argument("app", type=APP)
     verb.add_argument("--json", action="store_true")
     verb.set_defaults(run=listing.releases)
+    verb = verbs.add_parser("run", help="run a command as the app's own: run APP -- WORD…")
+    verb.add_argument("app", type=APP)
+    verb.add_argument("--release", type=ID, help="default is the one that serves")
+    verb.add_argument("words", nargs="+")
+    verb.set_defaults(run=sandbox.run)
 
 
 def releasing(verbs):

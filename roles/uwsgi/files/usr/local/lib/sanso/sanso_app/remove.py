@@ -5,12 +5,12 @@
 import shutil
 import sys
 
-from sanso_app import database, history, lock, system
+from sanso_app import database, history, lock, system, workers
 from sanso_app.app import CANDIDATE, CURRENT, App
 from sanso_app.system import PROBLEMS, Failed
 
 # What of an app's folder are its data.
-DATA = ("shared", "snapshots", "lock")
+DATA = ("shared", "redis", "snapshots", "lock")
 
 
 def remove(options):
@@ -40,11 +40,12 @@ def remove(options):
 
 
 def units(app):
-    """The files of its units: app-NAME@.service, and those of its jobs."""
-    return system.UNITS.glob(f"app-{app.name}[@-]*")
+    """The files of its units: app-NAME@.service, those beside it, and the slice that they run in."""
+    return system.UNITS.glob(f"app-{app.name}[@.-]*")
 
 
 def stop(app):
+    workers.remove(workers.present(app))
     found = system.run("systemctl", "list-units", "--all", "--plain", "--no-legend", f"app-{app.name}[@-]*").stdout
     names = {line.split()[0] for line in found.splitlines() if line.split()}
     names |= {f"{app.unit_of(instance)}.{kind}" for instance in (CURRENT, CANDIDATE) for kind in ("socket", "service")}
