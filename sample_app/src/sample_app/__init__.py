@@ -8,7 +8,7 @@ from flask import Flask
 from flask_migrate import Migrate
 from sqlalchemy import make_url
 
-from . import api, health, pages, problems, seed, tiers
+from . import api, health, pages, problems, seed, sqlite, tiers
 from .models import db
 from .names import Name
 
@@ -35,6 +35,8 @@ def create_app(config: Mapping | None = None) -> Flask:
     app.url_map.converters["name"] = Name
 
     db.init_app(app)
+    with app.app_context():
+        sqlite.prepare(db.engine)
     Migrate(app, db, directory=Path(__file__).parent / "migrations")
     for concern in (api, pages, health, problems, seed):
         app.register_blueprint(concern.bp)

@@ -76,6 +76,12 @@ def fingerprint(type: str, message: str, backtrace: list[str]) -> str:
     return blake2b(f"{type}\n{place}".encode(), digest_size=8).hexdigest()
 
 
+def writing() -> None:
+    """Begin a transaction that will write, which SQLite wants to know; one that has only read is left for it."""
+    db.session.rollback()
+    db.session.connection(execution_options={"writes": True})
+
+
 def report(project: str, type: str, message: str, backtrace: list[str], context: dict) -> int:
     """Store an error that happens now, and return its id. Raises IntegrityError after a hundred taken ids."""
     row = {
@@ -90,6 +96,7 @@ def report(project: str, type: str, message: str, backtrace: list[str], context:
     last = id - 99
     while True:
         try:
+            writing()
             db.session.execute(insert(Error).values(id=id, **row))
             db.session.commit()
             return id
