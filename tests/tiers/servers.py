@@ -24,6 +24,7 @@ class App:
     name: str
     wsgi: str
     server_names: list[str]
+    path: str
     database: str
     health_path: str
     static: dict[str, str]
@@ -67,6 +68,15 @@ class App:
         return apps.beside(asdict(self))
 
     @property
+    def upstream(self) -> str:
+        """The link to it by which nginx finds it."""
+        return f"/run/app-{self.name}/app.sock"
+
+    def at(self, path: str) -> str:
+        """A path of the app's, as its server calls it."""
+        return f"{self.path.rstrip('/')}{path}"
+
+    @property
     def current(self) -> str:
         """The link to the release that serves."""
         return f"/srv/{self.name}/current"
@@ -88,8 +98,13 @@ class Site(NamedTuple):
 
 class Static(NamedTuple):
     app: App
-    prefix: str
+    prefix: str  # as the server calls it
     folder: str
+
+    @property
+    def public(self) -> str:
+        """Its path in a release, for nginx."""
+        return f"public/{self.prefix.removeprefix(self.app.path.strip('/')).strip('/')}"
 
 
 @dataclass(frozen=True)
@@ -142,7 +157,9 @@ class Server:
 
     @property
     def static(self) -> list[Static]:
-        return [Static(app, prefix.strip("/"), folder) for app in self.apps for prefix, folder in app.static.items()]
+        return [
+            Static(app, app.at(prefix).strip("/"), folder) for app in self.apps for prefix, folder in app.static.items()
+        ]
 
     @property
     def sandboxes(self) -> dict[str, Sandbox]:
@@ -157,7 +174,9 @@ class Server:
                 {"/run/nginx", "/var/lib/nginx", "/var/log/sanso/nginx"},
                 {"AF_UNIX", "AF_INET", "AF_INET6"},
                 loosened("nginx_extra_unit", self.settings["nginx_extra_unit"]),
-                capabilities=1 << 10,  # CAP_NET_BIND_SERVICE
+                # CAP_NET_BIND_SERVICE, for ports of its own.
+                capabilities=("listen" in self.settings["nginx_extra_http"] + self.settings["nginx_extra_server"])
+                << 10,
                 network=True,
                 may_be_writable=frozenset({"/var/log/nginx"}),
             )

@@ -69,7 +69,7 @@ def test_security_header_that_the_app_sends_wins(server, host, app):
     said = ask(host, "/usr/local/sbin/sanso-app get %s / %s || true", app.socket, app.host_name)
     own = email.message_from_string(said.partition("\r\n")[2])
     sent = {name: [own[name]] for name in server.headers_of(app) if own[name] and "nonce-" not in own[name]}
-    answer = request(server, app.host_name)
+    answer = request(server, app.host_name, app.at("/"))
     assert {name: answer.headers.get_all(name) for name in sent} == sent, answer
 
 
