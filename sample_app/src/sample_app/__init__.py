@@ -8,7 +8,7 @@ from flask import Flask
 from flask_migrate import Migrate
 from sqlalchemy import make_url
 
-from . import api, deliveries, health, jobs, pages, patience, problems, sealing, seed, sqlite, tiers
+from . import api, deliveries, health, jobs, pages, patience, problems, prune, sealing, seed, sqlite, tiers
 from .models import db
 from .names import Name
 
@@ -50,7 +50,7 @@ def create_app(config: Mapping | None = None) -> Flask:
         sqlite.prepare(db.engine)
     for extension in (patience, sealing, jobs):
         extension.init_app(app)
-    for concern in (api, pages, deliveries, health, problems, seed):
+    for concern in (api, pages, deliveries, health, problems, seed, prune):
         app.register_blueprint(concern.bp)
     return app
 
