@@ -8,6 +8,8 @@ from typing import Any
 from pyinfra import host, state
 from pyinfra.api.facts import FactBase
 
+from sanso import variables
+
 KEYWORDS = {  # of a task, beside its module
     "args",
     "become",
@@ -75,6 +77,10 @@ class Role:
     def holds(self, condition: str | bool) -> bool:
         """Whether a condition is true that a task has, as its `when`."""
         return bool(self.fill(f"{{{{ ({condition}) | bool }}}}"))
+
+    def file(self, name: str) -> str:
+        """The text of a file, named by its path below files/."""
+        return (variables.ROLES / self.name / "files" / name).read_text()
 
     def task(self, name: str) -> Task:
         try:

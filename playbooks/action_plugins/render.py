@@ -7,6 +7,7 @@ Arguments: files, a dictionary of target path to a dictionary of
 
 - template: the template below the role's templates/; by default the target's path, with .j2 behind it
 - content: what to write, instead of a template
+- copy: true writes the file below the role's files/ that has the target's path, instead of a template
 - state: present, or absent
 - owner, group (root), mode ("0644")
 - validate: a command that tries the candidate, %s, and fails on a bad one

@@ -20,12 +20,20 @@ class Action(ActionBase):
 
     def told(self, defaults: dict, task_vars: dict, kept: Iterable[str] = ()) -> list[dict]:
         """What a module is told of the task's files."""
-        lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
-        # Where the role's templates lie: lookups are told in their variables.
+        # Where the role's templates and files lie: lookups are told in their variables.
         variables = {**task_vars, "ansible_search_path": self._task.get_search_path()}
+
+        def look(plugin, name, **options):
+            lookup = lookup_loader.get(f"ansible.builtin.{plugin}", loader=self._loader, templar=self._templar)
+            return lookup.run([name], variables=variables, **options)[0]
+
         try:
             return files.told(
-                self._task.args["files"], defaults, lambda name: lookup.run([name], variables=variables)[0], kept
+                self._task.args["files"],
+                defaults,
+                lambda name: look("template", name),
+                kept,
+                lambda name: look("file", name, rstrip=False),
             )
         except ValueError as error:
             raise AnsibleActionFail(str(error)) from error

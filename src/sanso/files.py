@@ -10,17 +10,24 @@ RENDERED = {"state": "present", "owner": "root", "group": "root", "mode": "0644"
 ON_TRIAL = {"state": "present", "mode": "0644", "validate": "", "within": ""}
 
 
-def told(files: dict, defaults: dict, render: Callable[[str], str], kept: Iterable[str] = ()) -> list[dict]:
+def told(
+    files: dict,
+    defaults: dict,
+    render: Callable[[str], str],
+    kept: Iterable[str] = (),
+    read: Callable[[str], str] = str,
+) -> list[dict]:
     """The files, a dictionary of target path to what is said of it, with all values and their contents.
 
-    render(name) makes the text of a template below the role's templates/. kept: what may be said, but isn't told there.
-    Raises ValueError with a message for a person.
+    render(name) makes the text of a template below the role's templates/, read(name) has that of a file below its
+    files/. kept: what may be said, but isn't told there. Raises ValueError with a message for a person.
     """
-    return [_told(path, how or {}, defaults, render, set(kept)) for path, how in files.items()]
+    return [_told(path, how or {}, defaults, (render, read), set(kept)) for path, how in files.items()]
 
 
-def _told(path: str, how: dict, defaults: dict, render: Callable[[str], str], kept: set[str]) -> dict:
-    known = {"template", "content", *defaults, *kept}
+def _told(path: str, how: dict, defaults: dict, sources: tuple, kept: set[str]) -> dict:
+    render, read = sources
+    known = {"template", "content", "copy", *defaults, *kept}
     if unknown := how.keys() - known:
         raise ValueError(f"{path} has no key {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
     file = {"path": path, "content": "", **{key: how.get(key, default) for key, default in defaults.items()}}
@@ -29,7 +36,11 @@ def _told(path: str, how: dict, defaults: dict, render: Callable[[str], str], ke
     if not isinstance(file["mode"], str):
         raise ValueError(f"the mode of {path} wants quotes: without them YAML reads 0644 as another number")
     if file["state"] == "present":
-        file["content"] = how["content"] if "content" in how else render(how.get("template", f"{path.lstrip('/')}.j2"))
+        name = path.lstrip("/")
+        if how.get("copy"):
+            file["content"] = read(name)
+        else:
+            file["content"] = how["content"] if "content" in how else render(how.get("template", f"{name}.j2"))
     return file
 
 

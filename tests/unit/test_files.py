@@ -16,6 +16,11 @@ def test_defaults_and_contents_are_filled_in():
     ]
 
 
+def test_file_of_the_role_is_copied_as_it_is():
+    (file,) = told({"/etc/a": {"copy": True}}, RENDERED, {}.__getitem__, read=lambda name: f"<{name}>")
+    assert file == {"path": "/etc/a", "content": "<etc/a>", **RENDERED}
+
+
 def test_what_the_controller_alone_needs_is_kept():
     told_there = told({"/a": {"content": "", "variables": ["x"]}}, ON_TRIAL, str, kept=["variables"])
     assert told_there == [{"path": "/a", "content": "", **ON_TRIAL}]
@@ -28,7 +33,7 @@ def test_file_that_shall_not_be_there_needs_no_template():
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"mod": "0600"}, "/a has no key mod; known are content, group, mode, owner, state, template, validate"),
+        ({"mod": "0600"}, "/a has no key mod; known are content, copy, group, mode, owner, state, template, validate"),
         ({"state": "gone"}, "/a can't be gone; its state is one of present, absent"),
         ({"mode": 420}, "the mode of /a wants quotes"),
     ],
