@@ -13,7 +13,7 @@ from datetime import datetime
 from sanso_app import system, uwsgi
 from sanso_app.app import how
 from sanso_app.mysql import MySQL
-from sanso_app.snapshots import Snapshots, Swap, now
+from sanso_app.snapshots import Snapshots, Swap, marker_of, now
 from sanso_app.sqlite import SQLite
 from sanso_app.system import PROBLEMS, Failed
 
@@ -116,7 +116,7 @@ class Migration:
         """Note what it is like, and keep it where it may change."""
         if not self.database:
             return
-        Swap(self.app, self.database).settle()
+        settle(self.app)
         self.state, self.at = State(self.database), now()
         if self.before and kind(self.before) == kind(self.folder):
             note(self.before, left=self.state.revision)
@@ -146,6 +146,13 @@ class Migration:
             "schema": state.digest,
             "snapshot": self.snapshot,
         }
+
+    def stays(self):
+        """Where the release fails after its migration: what state the database is in, and the way back."""
+        if not self.state or not differs(self.state, after := State(self.database)):
+            return ""
+        what = f"Its migration stays: the database is at revision {after.revision}, and was at {self.state.revision}."
+        return f"{what}{self.health()}{self.way_back()}"
 
     def failed(self, error):
         """The error, with what state the database is in, and the way back."""
@@ -178,6 +185,10 @@ class Migration:
             f"\nTo have the database as it was at {clock(wanted['at'])}, without what was written since:\n"
             f"    sudo sanso-app restore {self.app.name} {wanted['name']}"
         )
+
+
+def differs(before, after):
+    return (before.revision, before.digest) != (after.revision, after.digest)
 
 
 def health(app, release):
@@ -231,6 +242,7 @@ def needed(app):
 
 def refusal(app, current, target):
     """Why the target can't serve with the database as it is; empty if it can."""
+    settle(app)
     database = of(app, target)
     if not database:
         return ""
@@ -270,7 +282,8 @@ def declared(folder):
 def go_back(app, current, target):
     """Give the target its database back: the newest snapshot with a schema that it has served with.
 
-    Returns a sentence about what is lost; empty where nothing had to be done.
+    Returns a sentence about what is lost; empty where nothing had to be done. Once the target serves, keep() says so;
+    if it doesn't, settle() puts everything back.
     """
     if not refusal(app, current, target):
         return ""
@@ -279,18 +292,34 @@ def go_back(app, current, target):
         raise Failed(refusal(app, current, target))
     if current and kind(current) == kind(target):
         note(current, left=revision(app, current))
-    return restored(app, target, found)
+    return restored(app, target, found, target.name)
 
 
-def restored(app, folder, said):
+def keep(app):
+    """The release serves for which the database went back."""
+    marker_of(app).unlink(missing_ok=True)
+
+
+def settle(app):
+    """Put back what a run changed that was killed, or whose release doesn't serve. Returns a sentence, if it did."""
+    said = system.read_json(marker_of(app))
+    if not said:
+        return ""
+    target = app.home / "releases" / said["target"]
+    if said["target"] and app.linked("current") == target and (target / "served").is_symlink():
+        keep(app)
+        return ""
+    Swap(app, KINDS[said["kind"]](app)).take_back()
+    return f"The database is again what it was before snapshot {said['safety']} was taken."
+
+
+def restored(app, folder, said, target=""):
     """Let a snapshot take the place of what is there, which is kept as another. Returns a sentence."""
     database = of(app, folder)
-    swap = Swap(app, database)
-    swap.settle()
-    state = State(database)
+    swap, state = Swap(app, database), State(database)
     serving = app.linked("current")
     about = {"revision": state.revision, "schema": state.digest, "release": serving.name if serving else ""}
-    safety = swap.go(said, kind=kind(folder), **about)
+    safety = swap.go(said, target, kind=kind(folder), **about)
     return (
         f"The database is as it was at {clock(said['at'])}, at revision {said['revision']}. What was written since is "
         f"not in it, but in the snapshot {safety}: sudo sanso-app restore {app.name} {safety}"
@@ -299,6 +328,7 @@ def restored(app, folder, said):
 
 def restore(app, name):
     """Let the snapshot of that name take the place of what is there. Returns what to say of it."""
+    settle(app)
     said = Snapshots(app).named(name)
     serving = app.linked("current")
     folders = [folder for folder in [serving, *releases(app)] if folder and kind(folder) == said["kind"]]

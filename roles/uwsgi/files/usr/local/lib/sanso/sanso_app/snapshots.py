@@ -85,6 +85,11 @@ class Snapshots:
 MARKER = "restoring.json"
 
 
+def marker_of(app):
+    """What says that a snapshot is on its way to the place of what is there."""
+    return app.home / "snapshots" / MARKER
+
+
 @contextlib.contextmanager
 def umask(mask):
     before = os.umask(mask)
@@ -169,22 +174,23 @@ class Swap:
 
     def __init__(self, app, database):
         self.app, self.database, self.snapshots = app, database, Snapshots(app)
-        self.marker = self.snapshots.folder / MARKER
+        self.marker = marker_of(app)
 
-    def settle(self):
-        """Go back from where a run was killed."""
+    def take_back(self):
+        """Put back what was there before."""
         thaw(self.app)
-        if self.marker.exists():
-            safety = json.loads(self.marker.read_text())["safety"]
-            with still(self.app, self.database):
-                self.put(safety)
-            self.marker.unlink()
+        with still(self.app, self.database):
+            self.put(system.read_json(self.marker)["safety"])
+        self.marker.unlink()
 
     def put(self, name):
         self.database.load(self.snapshots.folder / self.snapshots.named(name)["file"])
 
-    def go(self, said, **about):
-        """Returns the name of the snapshot that holds what was there."""
+    def go(self, said, target="", **about):
+        """Returns the name of the snapshot that holds what was there.
+
+        target: the release for which it is done. Until that serves, the marker says what would have to be put back.
+        """
         path = self.snapshots.folder / said["file"]
         try:
             self.database.check(path)
@@ -198,14 +204,18 @@ class Swap:
             )
         with still(self.app, self.database):
             safety = self.snapshots.take(self.database, "restore", **about)
-            system.replace(self.marker, lambda path: path.write_text(json.dumps({"safety": safety})))
+            system.replace(
+                self.marker,
+                lambda path: path.write_text(json.dumps({"safety": safety, "kind": said["kind"], "target": target})),
+            )
             try:
                 self.put(said["name"])
             except BaseException as error:
                 with undisturbed():
                     self.undo(safety, error)
                 raise
-            self.marker.unlink()
+            if not target:
+                self.marker.unlink()
         return safety
 
     def undo(self, safety, error):

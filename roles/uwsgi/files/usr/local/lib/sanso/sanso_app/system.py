@@ -2,6 +2,7 @@
 # Source: roles/uwsgi/files/usr/local/lib/sanso/sanso_app/system.py
 """A server's commands and files, as all parts of the tool use them."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -36,6 +37,13 @@ def replace(path, make):
     beside.unlink(missing_ok=True)
     make(beside)
     beside.replace(path)
+
+
+def read_json(path):
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def newer(path, other):
