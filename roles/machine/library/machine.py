@@ -30,6 +30,7 @@ image: {description: The image that the machine was made from., type: str, retur
 notice: {description: What a person should know about the choice of image., type: str, returned: when present}
 """
 
+import contextlib
 import errno
 import ipaddress
 import json
@@ -42,7 +43,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.sanso_host import MachineError, Network, lock, run, set_names, succeeds
+from ansible.module_utils.sanso_host import MachineError, Network, is_locked, lock, run, set_names, succeeds
 from ansible.module_utils.sanso_image import choose, ensure, require_space
 
 BOOT_SECONDS = 60  # 1.5 s is usual; a computer that is busy elsewhere takes longer
@@ -66,6 +67,8 @@ class Machine:
         self.home = self.base / "machines" / self.name
         self.root, self.record_file = self.home / "root", self.home / "machine.json"
         self.network = Network(params["bridge"], self.subnet, self.base / "ip_forward")
+        # Held, by several at once, from when the bridge is there until a machine is plugged in.
+        self.network_awaited = self.base / "network-awaited.lock"
         self.params = params
 
     # What it is now
@@ -73,10 +76,7 @@ class Machine:
     @property
     def record(self):
         """What machine.json holds ({image, address, key}), or {} for a machine that was never finished."""
-        try:
-            return json.loads(self.record_file.read_text())
-        except (FileNotFoundError, ValueError):
-            return {}
+        return read_record(self.record_file)
 
     @property
     def nspawn(self):
@@ -125,15 +125,17 @@ class Machine:
                 require_space(self.base)
                 recipe = self.params["catalogue"].get(image)
                 lower = Path(record["lower"]) if record else ensure(image, recipe, self.base)
-                with lock(self.base / "network.lock"):
-                    self.check_address()
-                    self.network.create()
-                self.stop()
-                try:
-                    self.boot(lower, fresh=not record)
-                except MachineError:
-                    self.stop()  # its files stay, for a look; without a record the next run makes it anew
-                    raise
+                with contextlib.ExitStack() as waiting:
+                    with lock(self.base / "network.lock"):
+                        self.check_address()
+                        self.network.create()
+                        waiting.enter_context(lock(self.network_awaited, shared=True))
+                    self.stop()
+                    try:
+                        self.boot(lower, fresh=not record)
+                    except MachineError:
+                        self.stop()  # its files stay, for a look; without a record the next run makes it anew
+                        raise
                 action = "started" if record else "created"
                 mine = {
                     "image": image,
@@ -141,7 +143,9 @@ class Machine:
                     "address": self.address,
                     "key": self.params["authorized_key"],
                 }
-                self.record_file.write_text(json.dumps(mine))
+                new = self.record_file.with_suffix(".new")
+                new.write_text(json.dumps(mine))
+                new.rename(self.record_file)  # others read it meanwhile
             with lock(self.base / "network.lock"):
                 named = set_names(self.name, self.address, self.params["known_as"])
         return {"action": action, "image": image, "notice": notice, "changed": action != "unchanged" or named}
@@ -152,7 +156,7 @@ class Machine:
             self.remove()
         with lock(self.base / "network.lock"):
             named = set_names(self.name, self.address, [])
-            if not self.network.is_used:
+            if not self.network.is_used and not is_locked(self.network_awaited):
                 self.network.remove()
         return {"action": "removed" if existed else "unchanged", "changed": existed or named}
 
@@ -175,7 +179,7 @@ class Machine:
 
     def check_address(self):
         for other in (self.base / "machines").glob("*/machine.json"):
-            if other != self.record_file and json.loads(other.read_text())["address"] == self.address:
+            if other != self.record_file and read_record(other).get("address") == self.address:
                 raise MachineError(
                     f"{self.address} belongs to the machine {other.parent.name}; choose another ansible_host"
                 )
@@ -299,6 +303,14 @@ class Machine:
         self.stop()
         if self.home.exists():
             shutil.rmtree(self.home)
+
+
+def read_record(path):
+    """What a machine.json holds, or {} where it is gone or was broken off."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def remove_group(group):

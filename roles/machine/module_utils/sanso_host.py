@@ -39,14 +39,15 @@ def succeeds(*command):
 
 
 @contextlib.contextmanager
-def lock(path, seconds=600):
-    """Hold an exclusive lock on a file; wait at most `seconds` for who holds it, then raise MachineError."""
+def lock(path, seconds=600, *, shared=False):
+    """Hold a lock on a file, alone or `shared`; wait at most `seconds` for who holds it, then raise MachineError."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     with path.open("a+") as file:
         deadline = time.monotonic() + seconds
         while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, kind | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
@@ -59,6 +60,15 @@ def lock(path, seconds=600):
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def is_locked(path):
+    """Tell whether somebody holds a lock on a file, be it a shared one."""
+    try:
+        with lock(path, seconds=0):
+            return False
+    except MachineError:
+        return True
 
 
 class Network:

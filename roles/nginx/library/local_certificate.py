@@ -23,7 +23,9 @@ RETURN = r"""
 paths: {description: "Name to PEM file (certificate, CA, key) of each one that is there.", type: dict, returned: always}
 """
 
+import contextlib
 import datetime
+import fcntl
 import os
 from pathlib import Path
 
@@ -96,6 +98,17 @@ def write(path, content, mode):
     new.rename(path)
 
 
+@contextlib.contextmanager
+def alone(directory):
+    """Wait for whoever is at work in that folder: of two runs that begin with it at once, each would make a CA."""
+    folder = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 def load_ca(directory):
     """The CA as (certificate, key), or None where it was never made. Half of one is an OSError."""
     certificate, key = directory / "ca.crt", directory / "ca.key"
@@ -147,19 +160,20 @@ def run(arguments, checking):
     folder = directory / host
     paths = {name: folder / f"{name}.pem" for name in wanted}
     try:
-        ca = load_ca(directory)
-        new = [name for name in wanted if ca is None or not good(paths[name], ca[0], wanted[name])]
-        # Those of apps that are gone, and the one that a host had for all of them once.
-        old = [*(set(folder.glob("*.pem")) - set(paths.values())), *directory.glob(f"{host}.pem")]
-        if not checking:
-            for path in old:
-                path.unlink()
-            if wanted:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                directory.chmod(0o700)
-            for name in new:
-                ca = ca or make_ca(directory)
-                make(paths[name], *ca, wanted[name], arguments["days"])
+        if wanted and not checking:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.chmod(0o700)
+        with alone(directory) if directory.exists() else contextlib.nullcontext():
+            ca = load_ca(directory)
+            new = [name for name in wanted if ca is None or not good(paths[name], ca[0], wanted[name])]
+            # Those of apps that are gone, and the one that a host had for all of them once.
+            old = [*(set(folder.glob("*.pem")) - set(paths.values())), *directory.glob(f"{host}.pem")]
+            if not checking:
+                for path in old:
+                    path.unlink()
+                for name in new:
+                    ca = ca or make_ca(directory)
+                    make(paths[name], *ca, wanted[name], arguments["days"])
     except (OSError, ValueError) as error:
         raise Failed(f"the local CA in {directory} (nginx_local_ca_directory): {error}") from error
     # In a check, one that would be made anew is not there: what is, may be good for other names.

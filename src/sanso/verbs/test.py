@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -31,13 +32,18 @@ PLAIN = {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}  # for the log, and for the l
 ALL_CORES = ("--numprocesses=auto", "--dist=loadfile")  # a file's tests share what they make
 HEARTBEAT = 60  # seconds; a step that runs for longer says between whiles that it lives
 STAGE = re.compile(r"\[\S+ > (\S+)] Executing$")  # molecule's line at the start of each stage
+MOST_LANES = 3  # a scenario needs about one core, whose time its tests measure
+LANE_BYTES = 3 * 1024**3  # two machines, with 1.2 GB each once everything runs, and what tests them
+LONGEST = ("alternative", "pyinfra")  # begun first, or one lane would work on long after the others
+MEMORY = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
 class Step:
     """One command that proves something.
 
-    part: the word that selects it; counts_itself: whether its exit code is a test, beside those in its JUnit files.
+    part: the word that selects it; counts_itself: whether its exit code is a test, beside those in its JUnit files;
+    alone: it takes all cores, so that nothing runs beside it.
     """
 
     part: str
@@ -45,6 +51,7 @@ class Step:
     command: tuple[str, ...]
     folder: Path = ROOT
     counts_itself: bool = True
+    alone: bool = False
 
     @property
     def scenario(self) -> str:
@@ -60,13 +67,22 @@ def steps() -> list[Step]:
         Step("lint", "shellcheck", ("shellcheck", *SHELL_SCRIPTS)),
         Step("lint", "yamllint", ("yamllint", "--strict", ".")),
         Step("lint", "ansible-lint", ("ansible-lint", "--offline")),
-        Step("unit", "unit tests", ("pytest", *ALL_CORES, "tests/unit"), counts_itself=False),
+        Step("unit", "unit tests", ("pytest", *ALL_CORES, "tests/unit"), counts_itself=False, alone=True),
         Step("sample", "sample app", ("pytest", "tests"), folder=ROOT / "sample_app", counts_itself=False),
         Step("tracing", "tracing package", ("pytest", "tests"), folder=ROOT / "tracing", counts_itself=False),
     ]
     others = sorted({file.parent.name for file in MOLECULE.glob("*/molecule.yml")} - {"default"})
     scenarios = ["default", *others]
     return found + [Step("molecule", f"molecule {name}", ("molecule", "test", "-s", name)) for name in scenarios]
+
+
+def lanes_here() -> int:
+    """How many steps this computer can run at once."""
+    lanes = min(os.cpu_count() or 1, MOST_LANES)
+    if MEMORY.exists():
+        free = int(re.search(r"MemAvailable: +(\d+) kB", MEMORY.read_text())[1]) * 1024
+        lanes = min(lanes, free // LANE_BYTES)
+    return max(lanes, 1)
 
 
 class Part(click.ParamType):
@@ -83,26 +99,26 @@ class Part(click.ParamType):
 
 @click.command()
 @click.argument("parts", nargs=-1, type=Part(), metavar="[lint|unit|sample|tracing|molecule|SCENARIO]…")
+@click.option(
+    "--jobs", type=click.IntRange(1), metavar="N", help="How many steps at once; else what cores and memory allow."
+)
 @options.verbose
 @options.as_json
 @click.pass_context
-def test(ctx, parts, verbose):
+def test(ctx, parts, jobs, verbose):
     """Prove everything, whole machines too.
 
     A step that fails doesn't end the run. The last line counts all tests.
     """
     log = new_log("test")
     chosen = [step for step in steps() if not parts or {step.part, step.scenario} & set(parts)]
-    total, report = junit.Count(), []
-    for step in chosen:
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            passed = Runner(step, Path(folder), log, verbose).run()
-            count = judge(step, passed, junit.read(Path(folder)))
-        total += count
-        took = console.seconds(time.monotonic() - began)
-        (console.bad if count.failed else console.good)(step.name, f"{took}, {count}")
-        report.append({"step": step.name, "passed": count.passed, "failed": count.failed, "skipped": count.skipped})
+    found = Lanes(chosen, jobs or lanes_here(), log, verbose).run()
+    total = sum(found.values(), junit.Count())
+    report = [
+        {"step": step.name, "passed": count.passed, "failed": count.failed, "skipped": count.skipped}
+        for step in chosen
+        for count in [found[step]]
+    ]
     if total.failed:
         console.say(f"  log  {relative(log)}", style="dim")
     console.result({"steps": report, "passed": total.passed, "failed": total.failed, "skipped": total.skipped})
@@ -121,21 +137,95 @@ def judge(step: Step, passed: bool, found: junit.Count) -> junit.Count:
     return found
 
 
+class Lanes:
+    """Runs steps, so many at once. A lane takes the next step as soon as it has ended one."""
+
+    def __init__(self, chosen: Sequence[Step], jobs: int, log: Path, verbose: bool):
+        self.jobs, self.log, self.verbose = min(jobs, len(chosen)), log, verbose
+        # Each line with who said it; None: it says no more.
+        self.heard: queue.Queue[tuple[Runner, str | None]] = queue.Queue()
+        self.waiting = deque(sorted(chosen, key=turn) if self.jobs > 1 else chosen)
+        self.running: list[Runner] = []
+        self.found: dict[Step, junit.Count] = {}
+
+    def run(self) -> dict[Step, junit.Count]:
+        """The tests of each step."""
+        try:
+            with console.progress() as show:
+                while self.waiting or self.running:
+                    self.start()
+                    self.listen(show)
+        except KeyboardInterrupt:
+            end(self.running)
+            raise
+        return self.found
+
+    def start(self):
+        """Start what there is room for. In their turn: none overtakes one that needs all cores."""
+        while self.waiting and self.has_room(self.waiting[0]):
+            runner = Runner(self.waiting.popleft(), self.log, self.heard, self.verbose, named=self.jobs > 1)
+            self.running.append(runner)
+            if not runner.start():
+                self.close(runner)
+
+    def has_room(self, step: Step) -> bool:
+        if step.alone or any(runner.step.alone for runner in self.running):
+            return not self.running
+        return len(self.running) < self.jobs
+
+    def listen(self, show):
+        """Hear what is said for a second at most, and close what has ended."""
+        try:
+            runner, line = self.heard.get(timeout=1)
+        except queue.Empty:
+            pass
+        else:
+            runner.hear(line)
+            show(" · ".join(each.now for each in self.running))
+        for runner in list(self.running):
+            if runner.has_ended:
+                self.close(runner)
+            else:
+                runner.live()
+
+    def close(self, runner: Runner):
+        self.running.remove(runner)
+        self.found[runner.step] = runner.close()
+
+
+def turn(step: Step) -> tuple[int, int]:
+    """When a step is due where several run at once: one that needs all lanes after those that share them."""
+    if not step.scenario:
+        return (1 if step.alone else 0, 0)
+    return (2, LONGEST.index(step.scenario) if step.scenario in LONGEST else len(LONGEST))
+
+
 class Runner:
-    """Runs one step: all that it says goes to the log, and to the person only what matters."""
+    """Runs one step: all that it says goes to the log, and to the person only what matters.
 
-    def __init__(self, step: Step, folder: Path, log: Path, verbose: bool):
-        self.step, self.folder, self.log, self.verbose = step, folder, log, verbose
+    In the log, what is said at once would stand mixed: each step has a file beside it, `part`, until it has ended.
+    """
+
+    def __init__(self, step: Step, log: Path, heard: queue.Queue, verbose: bool, named: bool):
+        self.step, self.log, self.heard, self.verbose = step, log, heard, verbose
+        self.mark = f"{step.name}: " if named else ""  # whose line it is
         self.last: deque[str] = deque(maxlen=TAIL)
+        self.scratch = tempfile.TemporaryDirectory()
+        self.folder = Path(self.scratch.name)
+        self.part = log.with_name(f"{log.name}.{step.name.replace(' ', '-')}").open("w", buffering=1)
+        self.process: subprocess.Popen | None = None
+        self.began = self.told = self.listened = time.monotonic()
+        self.silent = False
 
-    def run(self) -> bool:
-        """Tell whether the step passed. Its JUnit files are in `folder` then."""
+    def start(self) -> bool:
+        """Tell whether the step runs."""
         console.command(list(self.step.command), self.step.folder)
+        self.part.write(f"\n$ {shlex.join(self.step.command)}\n")
         if problem := self.hindrance():
             console.say(f"  {problem}", style="red")
             return False
         junit_file = [f"--junitxml={self.folder / 'pytest.xml'}"] if self.step.command[0] == "pytest" else []
-        process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [*self.step.command, *junit_file],
             cwd=self.step.folder,
             env={**os.environ, **PLAIN, "SANSO_JUNIT_DIR": str(self.folder)},
@@ -146,15 +236,9 @@ class Runner:
             errors="replace",
             process_group=0,  # so that all that it starts can be ended with it
         )
-        try:
-            self.follow(process)
-        except KeyboardInterrupt:
-            self.end(process)
-            raise
-        passed = process.wait() == 0
-        if not passed and not self.verbose:
-            console.say("\n".join(self.last))
-        return passed
+        self.reader = threading.Thread(target=self.read, args=(self.process.stdout,), daemon=True)
+        self.reader.start()
+        return True
 
     def hindrance(self) -> str:
         """What keeps the step from running, or nothing."""
@@ -169,70 +253,107 @@ class Runner:
             return "machines on this computer need root: sudo -v, then try again"
         return ""
 
-    def follow(self, process: subprocess.Popen):
-        """Read what the step says until it has ended."""
-        lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=read, args=(process.stdout, lines), daemon=True).start()
-        began = told = time.monotonic()
-        with self.log.open("a", buffering=1) as log, console.progress() as show:
-            log.write(f"\n$ {shlex.join(self.step.command)}\n")
-            while True:
-                try:
-                    line = lines.get(timeout=1)
-                except queue.Empty:
-                    if process.poll() is not None:  # what the step left running holds the stream open
-                        return
-                else:
-                    if line is None:
-                        return
-                    log.write(f"{line}\n")
-                    self.last.append(line)
-                    show(f"{self.step.name}: {line.strip()}")
-                    if self.tell(line):
-                        told = time.monotonic()
-                if time.monotonic() - told > HEARTBEAT and not console.is_live():
-                    last = self.last[-1].strip() if self.last else "nothing said yet"
-                    console.say(f"  … {console.seconds(time.monotonic() - began)}: {last}")
-                    told = time.monotonic()
+    def read(self, stream: TextIO):
+        """Log the lines of a stream and pass them on, and None at its end."""
+        with stream:
+            for line in stream:
+                with contextlib.suppress(ValueError):  # it is closed: an ended step has left something running
+                    self.part.write(line)
+                self.heard.put((self, line.rstrip("\n")))
+        self.heard.put((self, None))
 
-    def tell(self, line: str) -> bool:
-        """Show a line, if it is one to be shown, and tell whether it was."""
+    def hear(self, line: str | None):
+        """Show a line, if it is one to be shown."""
+        self.listened = time.monotonic()
+        if line is None:
+            self.silent = True
+            return
+        if self.part.closed:
+            return
+        self.last.append(line)
         stage = STAGE.search(line)
         if self.verbose:
-            console.say(line)
+            console.say(f"{self.mark}{line}")
         elif stage and not console.is_live():
-            console.say(f"  {stage[1]}")
+            console.say(f"  {self.mark}{stage[1]}")
         else:
-            return False
-        return True
+            return
+        self.told = self.listened
 
-    def end(self, process: subprocess.Popen):
-        """End what the step started: its processes, and the machines of a scenario."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        console.say(f"Ended {self.step.name}.")
-        if self.step.scenario:
-            command = ["molecule", "destroy", "-s", self.step.scenario]
-            console.command(command, ROOT)
-            with self.log.open("a") as log:
-                streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-                ended = subprocess.run(
-                    command, cwd=ROOT, env={**os.environ, **PLAIN}, process_group=0, check=False, **streams
-                )
-            if ended.returncode:
-                console.bad(f"The machines of {self.step.scenario} could not be removed", f"log {relative(self.log)}")
-            else:
-                console.good(f"The machines of {self.step.scenario} are gone")
+    def live(self):
+        """Say that it lives, where nothing was said of it for long."""
+        if time.monotonic() - self.told > HEARTBEAT and not console.is_live():
+            console.say(f"  … {self.mark}{console.seconds(time.monotonic() - self.began)}: {self.last_word}")
+            self.told = time.monotonic()
+
+    @property
+    def last_word(self) -> str:
+        return self.last[-1].strip() if self.last else "nothing said yet"
+
+    @property
+    def now(self) -> str:
+        return f"{self.step.name}: {self.last_word}"
+
+    @property
+    def has_ended(self) -> bool:
+        """With its stream; or a second after its process, for what the step left running holds the stream open."""
+        ended = self.process.poll() is not None
+        return self.silent or (ended and self.heard.empty() and time.monotonic() - self.listened > 1)
+
+    def close(self) -> junit.Count:
+        """Say how it went: its tests."""
+        passed = bool(self.process) and self.process.wait() == 0
+        if self.process and not passed and not self.verbose:
+            console.say("\n".join(self.last))
+        count = judge(self.step, passed, junit.read(self.folder))
+        took = console.seconds(time.monotonic() - self.began)
+        (console.bad if count.failed else console.good)(self.step.name, f"{took}, {count}")
+        self.put_away()
+        return count
+
+    def put_away(self):
+        """Append what it said to the log, as a whole."""
+        self.part.close()
+        part = Path(self.part.name)
+        with part.open("rb") as said, self.log.open("ab") as log:
+            shutil.copyfileobj(said, log)
+        part.unlink()
+        self.scratch.cleanup()
+
+    def signal(self, number: int):
+        """Send a signal to all that the step started."""
+        if self.process:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+
+    def destroy(self) -> subprocess.Popen:
+        """Begin to remove the machines of a scenario."""
+        command = ["molecule", "destroy", "-s", self.step.scenario]
+        console.command(command, ROOT)
+        streams = {"stdin": subprocess.DEVNULL, "stdout": self.part, "stderr": self.part}
+        return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **PLAIN}, process_group=0, **streams)
 
 
-def read(stream: TextIO, lines: queue.Queue):
-    """Put the lines of a stream into a queue, and None at its end."""
-    with stream:
-        for line in stream:
-            lines.put(line.rstrip("\n"))
-    lines.put(None)
+def end(runners: list[Runner]):
+    """End what the steps started: their processes, and the machines of scenarios. All at once: somebody waits."""
+    runners = [runner for runner in runners if runner.process]
+    for runner in runners:
+        runner.signal(signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    for runner in runners:
+        try:
+            runner.process.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            runner.signal(signal.SIGKILL)
+            runner.process.wait()
+        runner.reader.join(1)  # longer only where something outlives its process group
+        console.say(f"Ended {runner.step.name}.")
+    removals = [(runner, runner.destroy()) for runner in runners if runner.step.scenario]
+    for runner, removal in removals:
+        scenario = runner.step.scenario
+        if removal.wait():
+            console.bad(f"The machines of {scenario} could not be removed", f"log {relative(runner.log)}")
+        else:
+            console.good(f"The machines of {scenario} are gone")
+    for runner in runners:
+        runner.put_away()

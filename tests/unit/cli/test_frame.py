@@ -91,6 +91,7 @@ def test_newest_logs_are_kept_and_no_more(state):
         log = state / f"logs/up-20200101T0000{number:02}Z.log"
         log.touch()
         os.utime(log, (number, number))
+    (state / "logs/up-20200101T000000Z.log.a-step").touch()  # of a run that was killed
     (state / "logs/setup.log").touch()
     new = project.new_log("up")
     kept = sorted(state.glob("logs/*-*Z.log"))
@@ -98,6 +99,7 @@ def test_newest_logs_are_kept_and_no_more(state):
     assert new in kept
     assert state / "logs/up-20200101T000029Z.log" in kept
     assert (state / "logs/setup.log").exists()
+    assert not list(state.glob("logs/*.a-step"))
 
 
 @pytest.mark.parametrize(

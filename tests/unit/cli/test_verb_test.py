@@ -164,17 +164,19 @@ def test_closing_line_stays_on_stdout_with_json(sanso, tools):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_ends_the_step_and_removes_its_machines(tools, tmp_path, state, number):
+@pytest.mark.parametrize("scenarios", [["default"], ["default", "pyinfra"]], ids=len)
+def test_signal_ends_every_step_and_removes_its_machines(tools, tmp_path, state, number, scenarios):
     """With the real program, in a process of its own: molecule waits to be ended, and its child with it."""
-    started = tmp_path / "started"
-    os.mkfifo(started)
+    for scenario in scenarios:
+        os.mkfifo(tmp_path / f"started-{scenario}")
     tools.fake(
         "molecule",
         f"""
 if sys.argv[1] == "test":
     import subprocess
+    print("what it said until then", flush=True)
     child = subprocess.Popen(["sleep", "600"])
-    open({str(started)!r}, "w").write(str(child.pid))
+    open({str(tmp_path / "started-")!r} + sys.argv[-1], "w").write(str(child.pid))
     child.wait()
 """,
     )
@@ -182,19 +184,21 @@ if sys.argv[1] == "test":
     program = f"import pathlib, runpy, sanso.project as p; p.STATE = pathlib.Path({str(state)!r}); "
     program += "runpy.run_module('sanso', run_name='__main__')"
     process = subprocess.Popen(
-        [sys.executable, "-P", "-c", program, "test", "default"],
+        [sys.executable, "-P", "-c", program, "test", "--jobs", "2", *scenarios],
         env={**os.environ, "PYTHONPATH": str(project.ROOT / "src")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    child = int(started.read_text())
+    children = [int((tmp_path / f"started-{scenario}").read_text()) for scenario in scenarios]
     process.send_signal(number)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert tools.called("molecule")[-1] == ["destroy", "-s", "default"]
-    assert "The machines of default are gone" in out
-    assert not is_alive(child)
+    assert sorted(tools.called("molecule")[len(scenarios) :]) == [["destroy", "-s", name] for name in scenarios]
+    assert [name for name in scenarios if f"The machines of {name} are gone" not in out] == []
+    assert [child for child in children if is_alive(child)] == []
+    (log,) = (state / "logs").iterdir()
+    assert log.read_text().count("what it said until then") == len(scenarios)
 
 
 def is_alive(process: int) -> bool:
@@ -202,6 +206,153 @@ def is_alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
     except FileNotFoundError:
         return False
+
+
+# Several steps at once
+
+# Ends when the other scenario has begun, too: by then they have run at once.
+MEETING = (
+    MOLECULE
+    + """
+import time
+folder, me = {folder!r}, sys.argv[-1]
+open(f"{{folder}}/{{me}}.begun", "w").write(os.environ["SANSO_JUNIT_DIR"])
+other = {{"default": "cluster", "cluster": "default"}}[me]
+deadline = time.monotonic() + 20
+while not os.path.exists(f"{{folder}}/{{other}}.begun"):
+    if time.monotonic() > deadline:
+        sys.exit(1)
+    time.sleep(0.01)
+"""
+)
+# Fails where another one runs. What is there yet when it begins was there when this one was started.
+ALONE = """
+folder = {folder!r}
+if os.listdir(folder):
+    sys.exit("something else runs")
+open(folder + "/runs", "w").close()
+{body}
+import time; time.sleep(0.3)  # in which another one would begin
+os.unlink(folder + "/runs")
+"""
+
+
+@pytest.fixture
+def meeting(tools, tmp_path):
+    """Two scenarios that pass only if they run at once; the folder where they meet."""
+    (tmp_path / "meeting").mkdir()
+    tools.fake("molecule", MEETING.format(folder=str(tmp_path / "meeting")))
+    return tmp_path / "meeting"
+
+
+def test_scenarios_run_at_once_and_each_has_its_own_results(sanso, meeting):
+    done = sanso("test", "--json", "--jobs", "2", "molecule")
+    assert json.loads(done.stdout)["steps"] == [
+        {"step": f"molecule {name}", "passed": 3, "failed": 0, "skipped": 0} for name in ("default", "cluster")
+    ]
+    default, cluster = ((meeting / f"{name}.begun").read_text() for name in ("default", "cluster"))
+    assert default != cluster
+
+
+def test_one_job_runs_one_step_at_a_time(sanso, tools, tmp_path):
+    (tmp_path / "alone").mkdir()
+    tools.fake("molecule", ALONE.format(folder=str(tmp_path / "alone"), body=MOLECULE))
+    assert last_line(sanso("test", "--jobs", "1", "molecule")) == "sanso: 6 passed, 0 failed"
+
+
+def test_unit_tests_which_take_all_cores_run_alone(sanso, tools, tmp_path):
+    (tmp_path / "alone").mkdir()
+    folder = str(tmp_path / "alone")
+    tools.fake(
+        "pytest", ALONE.format(folder=folder, body=PYTEST.format(cases="<testcase/>", code=0).rpartition("sys.")[0])
+    )
+    wait = "import time; open(f'{folder}/molecule', 'w').close(); time.sleep(0.2); os.unlink(f'{folder}/molecule')"
+    tools.fake("molecule", f"folder = {folder!r}; {wait}")
+    tools.fake("ansible-lint", f"folder = {folder!r}; {wait}")
+    assert last_line(sanso("test", "--jobs", "3", "lint", "unit", "default")) == "sanso: 7 passed, 0 failed"
+
+
+def test_what_a_step_says_stays_together_in_the_log(sanso, tools, tmp_path, state):
+    """Each waits for the other between its lines."""
+    for name in ("default", "cluster"):
+        os.mkfifo(tmp_path / name)
+    tools.fake(
+        "molecule",
+        f"""
+me, folder = sys.argv[-1], {str(tmp_path)!r}
+other = {{"default": "cluster", "cluster": "default"}}[me]
+for number in range(3):
+    print(f"line {{number}} of {{me}}", flush=True)
+    if me == "default":
+        open(f"{{folder}}/{{other}}", "w").close()
+        open(f"{{folder}}/{{me}}").close()
+    else:
+        open(f"{{folder}}/{{me}}").close()
+        open(f"{{folder}}/{{other}}", "w").close()
+""",
+    )
+    assert sanso("test", "--jobs", "2", "molecule").exit_code == 0
+    (log,) = (state / "logs").iterdir()
+    for name in ("default", "cluster"):
+        said = "".join(f"line {number} of {name}\n" for number in range(3))
+        assert f"$ molecule test -s {name}\n{said}" in log.read_text()
+
+
+def test_lines_say_whose_they_are_where_several_run(sanso, meeting):
+    out = sanso("test", "--jobs", "2", "molecule").stdout
+    assert "\n  molecule default: converge\n" in out
+    assert "\n  molecule cluster: converge\n" in out
+
+
+def test_verbose_lines_say_whose_they_are_where_several_run(sanso, meeting):
+    out = sanso("test", "--jobs", "2", "-v", "molecule").stdout
+    assert "\nmolecule cluster: INFO     [default > converge] Executing\n" in out
+
+
+def test_long_step_says_that_it_lives_and_which_it_is(sanso, meeting, monkeypatch):
+    monkeypatch.setattr(verb, "HEARTBEAT", 0)
+    assert "  … molecule default: 0.0 s: " in sanso("test", "--jobs", "2", "molecule").stdout
+
+
+def test_failing_step_shows_what_it_said_as_a_whole(sanso, tools):
+    tools.fake("yamllint", "print('one'); print('two'); sys.exit(1)")
+    tools.fake("shellcheck", "print('three'); print('four'); sys.exit(1)")
+    out = sanso("test", "--jobs", "3", "lint").stdout
+    assert "\none\ntwo\n✗ yamllint" in out
+    assert "\nthree\nfour\n✗ shellcheck" in out
+
+
+def test_longest_scenarios_begin_first(tools, monkeypatch):
+    monkeypatch.setattr(verb, "LONGEST", ("cluster",))
+    assert [step.scenario for step in sorted(verb.steps(), key=verb.turn)][-2:] == ["cluster", "default"]
+
+
+def test_scenarios_that_begin_first_are_there():
+    there = {file.parent.name for file in (project.ROOT / "molecule").glob("*/molecule.yml")}
+    assert set(verb.LONGEST) <= there
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "many"])
+def test_impossible_number_of_jobs_is_refused(sanso, tools, jobs):
+    assert sanso("test", "--jobs", jobs, "lint").exit_code == 2
+    assert not tools.calls.read_text()
+
+
+@pytest.mark.parametrize(
+    ("cores", "gib", "lanes"), [(1, 64, 1), (2, 24, 2), (2, 5, 1), (8, 64, 3), (8, 7, 2), (2, 1, 1), (None, 24, 1)]
+)
+def test_lanes_are_as_many_as_cores_and_memory_allow(tmp_path, monkeypatch, cores, gib, lanes):
+    memory = tmp_path / "meminfo"
+    memory.write_text(f"MemTotal:       99999999 kB\nMemAvailable:   {gib * 1024**2} kB\n")
+    monkeypatch.setattr(verb, "MEMORY", memory)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert verb.lanes_here() == lanes
+
+
+def test_computer_that_does_not_tell_its_memory_has_lanes_by_its_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr(verb, "MEMORY", tmp_path / "none")
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert verb.lanes_here() == 2
 
 
 def test_counts_add_up():

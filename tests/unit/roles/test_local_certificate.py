@@ -3,6 +3,7 @@
 import datetime
 import ssl
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from ansible.module_utils.sanso_trial import Failed
@@ -42,6 +43,25 @@ def test_certificate_is_good_for_its_names_and_openssl_verifies_it(make, tmp_pat
         [*command, tmp_path / "ca/ca.crt", tmp_path / "ca/host/shop.pem"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_runs_that_begin_at_once_have_one_ca(ca, tmp_path):
+    """Scenarios of ./sanso test, on a computer that is new. Each certificate fits the CA that is there in the end."""
+    directory = tmp_path / "ca"
+
+    def make(number):
+        certificates = {"shop": [f"{number}.test"]}
+        return ca.run(
+            {"directory": directory, "host": f"host{number}", "certificates": certificates, "days": 90}, False
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(make, range(8)))
+    authority = x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
+    made = [x509.load_pem_x509_certificate(path.read_bytes()) for path in directory.glob("*/shop.pem")]
+    assert len(made) == 8
+    for certificate in made:
+        certificate.verify_directly_issued_by(authority)
 
 
 @pytest.mark.parametrize("name", ["ca.key", "host/shop.pem"])

@@ -165,6 +165,13 @@ def test_held_lock_names_its_holder(host, tmp_path):
             pass
 
 
+def test_shared_lock_is_held_by_several_and_keeps_who_wants_it_alone_waiting(host, tmp_path):
+    path = tmp_path / "x.lock"
+    with host.lock(path, shared=True), host.lock(path, seconds=0, shared=True):
+        assert host.is_locked(path)
+    assert not host.is_locked(path)
+
+
 def test_subnet_that_is_in_use_is_refused(host, monkeypatch, tmp_path):
     monkeypatch.setattr(host, "run", lambda *command, **_: json.dumps([{"dst": "10.77.0.0/24", "dev": "eth0"}]))
     network = host.Network("no-such-bridge", ipaddress.ip_network("10.77.0.0/24"), tmp_path / "state")
@@ -214,6 +221,51 @@ def test_address_of_another_machine_is_refused(machine, host, tmp_path):
     (tmp_path / "machines/other/machine.json").write_text('{"address": "10.77.0.9"}')
     with pytest.raises(host.MachineError, match="belongs to the machine other"):
         machine().check_address()
+
+
+@pytest.mark.parametrize("left", ["", "{"], ids=["empty", "broken off"])
+def test_half_a_record_of_another_machine_is_in_nobodys_way(machine, tmp_path, left):
+    (tmp_path / "machines/other").mkdir(parents=True)
+    (tmp_path / "machines/other/machine.json").write_text(left)
+    machine().check_address()
+
+
+@pytest.fixture
+def network(monkeypatch, load, host):
+    """network(m) lets a machine have a network on paper, that no machine is plugged into: what was done with it."""
+
+    def network(machine):
+        done = []
+        monkeypatch.setattr(host.Network, "is_used", False)
+        monkeypatch.setattr(machine.network, "create", lambda: done.append("create"))
+        monkeypatch.setattr(machine.network, "remove", lambda: done.append("remove"))
+        return done
+
+    return network
+
+
+def test_network_goes_with_the_last_machine(machine, network, hosts_file):
+    gone = machine()
+    done = network(gone)
+    gone.absent()
+    assert done == ["remove"]
+
+
+def test_network_stays_for_a_machine_that_is_just_being_made(machine, network, host, hosts_file, monkeypatch):
+    """Between the bridge and the plug, another machine may go which was the last one."""
+    made, gone = machine(image="ubuntu"), machine(name="gone")
+    done = network(made)
+    network_of_gone = network(gone)
+
+    def boot(lower, fresh):
+        made.home.mkdir(parents=True)
+        gone.absent()
+
+    monkeypatch.setattr(made, "boot", boot)
+    monkeypatch.setitem(type(made).present.__globals__, "ensure", lambda *_: made.base)
+    monkeypatch.setitem(type(made).present.__globals__, "require_space", lambda *_: None)
+    assert made.present()["action"] == "created"
+    assert (done, network_of_gone) == (["create"], [])
 
 
 @pytest.mark.parametrize("content", [None, "", "{"], ids=["absent", "empty", "broken off"])
