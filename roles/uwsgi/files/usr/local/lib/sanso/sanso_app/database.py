@@ -7,13 +7,12 @@ it is noted in record.json: `revision`, to which its migration led, and `left`, 
 """
 
 import hashlib
-import json
 from datetime import datetime
 
-from sanso_app import system, uwsgi
+from sanso_app import history, system, uwsgi
 from sanso_app.app import how
 from sanso_app.mysql import MySQL
-from sanso_app.snapshots import Snapshots, Swap, marker_of, now
+from sanso_app.snapshots import Snapshots, Swap, marker_of
 from sanso_app.sqlite import SQLite
 from sanso_app.system import PROBLEMS, Failed
 
@@ -25,9 +24,9 @@ DJANGOS_OWN = {"admin", "auth", "contenttypes", "flatpages", "redirects", "sessi
 
 def kind(folder):
     """What release.json says; one of an earlier version doesn't, but what the app is told does."""
-    said, environment = folder / "release.json", folder / "environment"
-    if said.exists() and "database" in (told := json.loads(said.read_text())):
-        return told["database"]
+    environment = folder / "environment"
+    if told := how(folder, "database", ""):
+        return told
     return "mysql" if environment.exists() and "mysql+pymysql://" in environment.read_text() else "none"
 
 
@@ -35,16 +34,6 @@ def of(app, folder):
     """The database of an app, as that release of it has one; None if it has none."""
     found = KINDS.get(kind(folder))
     return found and found(app)
-
-
-def record(folder):
-    file = folder / "record.json"
-    return json.loads(file.read_text()) if file.exists() else {}
-
-
-def note(folder, **more):
-    text = json.dumps(record(folder) | more)
-    system.replace(folder / "record.json", lambda path: path.write_text(text))
 
 
 def digest(texts):
@@ -117,9 +106,9 @@ class Migration:
         if not self.database:
             return
         settle(self.app)
-        self.state, self.at = State(self.database), now()
+        self.state, self.at = State(self.database), system.now()
         if self.before and kind(self.before) == kind(self.folder):
-            note(self.before, left=self.state.revision)
+            history.note(self.before, left=self.state.revision)
         if how(self.folder, "migrate", "") and not self.nothing_is_pending() and self.database.exists():
             snapshots = Snapshots(self.app)
             snapshots.prune(needed(self.app))
@@ -128,7 +117,7 @@ class Migration:
             self.snapshot = snapshots.take(self.database, self.folder.name, kind=kind(self.folder), **about)
 
     def nothing_is_pending(self):
-        noted = record(self.before) if self.before else {}
+        noted = history.record(self.before) if self.before else {}
         return bool(
             self.state.tool
             and (noted.get("revision"), noted.get("schema")) == (self.state.revision, self.state.digest)
@@ -177,7 +166,7 @@ class Migration:
         wanted = self.snapshot and Snapshots(self.app).named(self.snapshot)
         if self.before and (found := best(Snapshots(self.app).all(), self.before)) and wanted:
             # What an earlier run left that failed halfway is nothing to go back to.
-            has, noted = found.get("schema"), record(self.before).get("schema")
+            has, noted = found.get("schema"), history.record(self.before).get("schema")
             wanted = found if noted == has != wanted["schema"] else wanted
         if not wanted:
             return ""
@@ -214,7 +203,7 @@ def differences(before, after):
 
 
 def clock(at):
-    return f"{datetime.fromisoformat(at.replace('Z', '+00:00')):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{datetime.fromisoformat(at):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def releases(app):
@@ -224,7 +213,7 @@ def releases(app):
 
 def best(snapshots, release):
     """The snapshot of a schema that a release has served with: the newest one, rather of what its migration left."""
-    noted, own = record(release), kind(release)
+    noted, own = history.record(release), kind(release)
     revisions = {noted.get("revision"), noted.get("left")} - {None, ""}
     fitting = [said for said in snapshots if said["kind"] == own and said["revision"] in revisions]
     exact = [said for said in fitting if said["schema"] == noted.get("schema")]
@@ -246,15 +235,15 @@ def refusal(app, current, target):
     database = of(app, target)
     if not database:
         return ""
-    has, noted = State(database).revision, record(target)
+    has, noted = State(database).revision, history.record(target)
     if has in (noted.get("revision"), noted.get("left")):
         return ""
     if not noted.get("revision") and current and migrations(current) == migrations(target):
         return ""
     wanted = noted.get("left") or noted.get("revision") or ""
     # Whoever brought the schema to where it is says what else works with it.
-    authors = [folder for folder in releases(app) if record(folder).get("revision") == has]
-    if wanted and any(wanted in declared(folder) for folder in authors):
+    authors = [folder for folder in releases(app) if history.record(folder).get("revision") == has]
+    if wanted and any(wanted in how(folder, "compatible_revisions", []) for folder in authors):
         return ""
     if not wanted:
         why = f"The database is at revision {has}; with which one release {target.name} works is not known here."
@@ -274,11 +263,6 @@ def refusal(app, current, target):
     )
 
 
-def declared(folder):
-    file = folder / "release.json"
-    return json.loads(file.read_text()).get("compatible_revisions", []) if file.exists() else []
-
-
 def go_back(app, current, target):
     """Give the target its database back: the newest snapshot with a schema that it has served with.
 
@@ -291,7 +275,7 @@ def go_back(app, current, target):
     if not found:
         raise Failed(refusal(app, current, target))
     if current and kind(current) == kind(target):
-        note(current, left=revision(app, current))
+        history.note(current, left=revision(app, current))
     return restored(app, target, found, target.name)
 
 

@@ -18,10 +18,6 @@ PATIENCE = 30  # seconds in which the app comes to an end with what it writes
 SAFETY_KEPT = 2
 
 
-def now():
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def megabytes(count):
     return f"{count / 1e6:.0f} MB"
 
@@ -60,7 +56,7 @@ class Snapshots:
         while (self.folder / f"{name}.json").exists():
             name, count = f"{base}-{count}", count + 1
         file = f"{name}.{database.suffix}"
-        said = {"name": name, "file": file, "why": why, "at": now(), "data": size, **about}
+        said = {"name": name, "file": file, "why": why, "at": system.now(), "data": size, **about}
         half = self.folder / f".{file}"
         with umask(0o077):
             try:
@@ -70,7 +66,7 @@ class Snapshots:
                 half.unlink(missing_ok=True)
             said["bytes"] = (self.folder / file).stat().st_size
             # Last: without it there is none.
-            system.replace(self.folder / f"{name}.json", lambda path: path.write_text(json.dumps(said)))
+            system.write(self.folder / f"{name}.json", json.dumps(said, indent=1) + "\n", mode=0o600)
         return name
 
     def prune(self, needed):
@@ -204,10 +200,8 @@ class Swap:
             )
         with still(self.app, self.database):
             safety = self.snapshots.take(self.database, "restore", **about)
-            system.replace(
-                self.marker,
-                lambda path: path.write_text(json.dumps({"safety": safety, "kind": said["kind"], "target": target})),
-            )
+            marker = {"safety": safety, "kind": said["kind"], "target": target}
+            system.write(self.marker, json.dumps(marker) + "\n", mode=0o600)
             try:
                 self.put(said["name"])
             except BaseException as error:
