@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import testinfra
 import yaml
 
-from sanso import inventory
+from sanso import apps, inventory
 from sanso.ssh import CONTROL, Way
 
 ROLES = Path(__file__).parents[2] / "roles"
@@ -24,6 +24,7 @@ class App:
     name: str
     wsgi: str
     server_names: list[str]
+    path: str
     database: str
     health_path: str
     static: dict[str, str]
@@ -59,15 +60,21 @@ class App:
         return f"/run/app-{self.name}-redis/redis.sock"
 
     def worker_units(self, name: str) -> list[str]:
-        numbers = range(1, self.workers[name].get("count", 1) + 1)
-        return [f"app-{self.name}-worker-{name}@{number}.service" for number in numbers]
+        return apps.workers_of(asdict(self))[name]
 
     @property
     def beside(self) -> list[str]:
         """The units that run beside its pages."""
-        redis = [self.redis_unit] if self.redis else []
-        timers = [f"app-{self.name}-job-{name}.timer" for name in self.schedule]
-        return [*redis, *(unit for name in self.workers for unit in self.worker_units(name)), *timers]
+        return apps.beside(asdict(self))
+
+    @property
+    def upstream(self) -> str:
+        """The link to it by which nginx finds it."""
+        return f"/run/app-{self.name}/app.sock"
+
+    def at(self, path: str) -> str:
+        """A path of the app's, as its server calls it."""
+        return f"{self.path.rstrip('/')}{path}"
 
     @property
     def current(self) -> str:
@@ -91,8 +98,13 @@ class Site(NamedTuple):
 
 class Static(NamedTuple):
     app: App
-    prefix: str
+    prefix: str  # as the server calls it
     folder: str
+
+    @property
+    def public(self) -> str:
+        """Its path in a release, for nginx."""
+        return f"public/{self.prefix.removeprefix(self.app.path.strip('/')).strip('/')}"
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,9 @@ class Server:
 
     @property
     def static(self) -> list[Static]:
-        return [Static(app, prefix.strip("/"), folder) for app in self.apps for prefix, folder in app.static.items()]
+        return [
+            Static(app, app.at(prefix).strip("/"), folder) for app in self.apps for prefix, folder in app.static.items()
+        ]
 
     @property
     def sandboxes(self) -> dict[str, Sandbox]:
@@ -160,7 +174,9 @@ class Server:
                 {"/run/nginx", "/var/lib/nginx", "/var/log/sanso/nginx"},
                 {"AF_UNIX", "AF_INET", "AF_INET6"},
                 loosened("nginx_extra_unit", self.settings["nginx_extra_unit"]),
-                capabilities=1 << 10,  # CAP_NET_BIND_SERVICE
+                # CAP_NET_BIND_SERVICE, for ports of its own.
+                capabilities=("listen" in self.settings["nginx_extra_http"] + self.settings["nginx_extra_server"])
+                << 10,
                 network=True,
                 may_be_writable=frozenset({"/var/log/nginx"}),
             )

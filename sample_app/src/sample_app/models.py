@@ -1,13 +1,12 @@
-"""What is stored: one table of errors, whose primary key lists each project's newest first."""
+"""What is stored: a table of errors, whose primary key lists each project's newest first, and one of their webhooks."""
 
 import re
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, BigInteger, Index, String, Text, insert
+from sqlalchemy import JSON, BigInteger, Index, Row, String, Text
 from sqlalchemy.dialects import mysql
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,6 +52,28 @@ class Error(db.Model):
     )
 
 
+class Delivery(db.Model):
+    """The webhook of an error, whose key it has. This row is the job, and holds all that it takes: what is queued in
+    Redis is no more than its key. So nothing is lost with Redis, and a job that is queued twice is done once.
+
+    Times are whole seconds since 1970.
+    """
+
+    project: Mapped[str] = mapped_column(Key, primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    state: Mapped[str] = mapped_column(Key)  # queued, delivered or failed
+    receiver: Mapped[str] = mapped_column(String(300))  # of its URL only what is no secret: scheme, host and port
+    sealed: Mapped[str | None] = mapped_column(Text)  # URL, secret and headers, encrypted; gone once it is delivered
+    attempts: Mapped[int] = mapped_column(default=0)
+    status: Mapped[int | None]  # what the receiver last answered
+    said: Mapped[str] = mapped_column(String(200), default="")  # how the last attempt went, for people
+    due: Mapped[int] = mapped_column(BigInteger)  # no attempt begins before
+    queued: Mapped[int | None] = mapped_column(BigInteger)  # when its key last went into Redis
+    ended: Mapped[int | None] = mapped_column(BigInteger)  # when it was delivered or given up
+
+    __table_args__ = (Index("delivery_by_state", "state", "due"), {"mysql_charset": "utf8mb4"})
+
+
 def id_at(time: datetime) -> int:
     """The id of an error at `time`."""
     return MAX_ID - (time - EPOCH) // timedelta(microseconds=1)
@@ -76,25 +97,20 @@ def fingerprint(type: str, message: str, backtrace: list[str]) -> str:
     return blake2b(f"{type}\n{place}".encode(), digest_size=8).hexdigest()
 
 
-def report(project: str, type: str, message: str, backtrace: list[str], context: dict) -> int:
-    """Store an error that happens now, and return its id. Raises IntegrityError after a hundred taken ids."""
-    row = {
-        "project": project,
-        "fingerprint": fingerprint(type, message, backtrace),
-        "type": type,
-        "message": message,
-        "backtrace": backtrace,
-        "context": context,
+def as_json(row: Row | Error) -> dict:
+    """An error as other programs read it."""
+    return {
+        "id": str(row.id),
+        "time": time_of(row.id).isoformat(timespec="microseconds"),
+        "group": row.fingerprint,
+        "type": row.type,
+        "message": row.message,
+        "backtrace": row.backtrace,
+        "context": row.context,
     }
-    id = id_at(datetime.now(UTC))
-    last = id - 99
-    while True:
-        try:
-            db.session.execute(insert(Error).values(id=id, **row))
-            db.session.commit()
-            return id
-        except IntegrityError:
-            db.session.rollback()
-            if id == last:
-                raise
-            id -= 1
+
+
+def writing() -> None:
+    """Begin a transaction that will write, which SQLite wants to know; one that has only read is left for it."""
+    db.session.rollback()
+    db.session.connection(execution_options={"writes": True})

@@ -5,8 +5,9 @@ import json
 from flask import Blueprint, abort, render_template, request
 from sqlalchemy import func, select
 
-from .models import MAX_ID, Error, db, time_of
+from .models import MAX_ID, Delivery, Error, db, time_of
 from .paging import page
+from .patience import patient
 
 bp = Blueprint("pages", __name__)
 bp.add_app_template_filter(time_of)
@@ -19,6 +20,7 @@ def plain(value: object) -> str:
 
 
 @bp.get("/")
+@patient
 def projects():
     newest = func.min(Error.id)
     rows = db.session.execute(
@@ -26,10 +28,12 @@ def projects():
         .group_by(Error.project)
         .order_by(newest)
     )
-    return render_template("projects.html", projects=rows.all())
+    failed = select(Delivery.project, func.count()).where(Delivery.state == "failed").group_by(Delivery.project)
+    return render_template("projects.html", projects=rows.all(), failed=dict(db.session.execute(failed).all()))
 
 
 @bp.get("/projects/<name:project>")
+@patient
 def project(project):
     """A project's groups. It exists from its first error on: before, this is a 404 that says how to report one."""
     groups = (
@@ -43,11 +47,14 @@ def project(project):
         .join(groups, Error.id == groups.c.newest)
         .where(Error.project == project)
     )
+    states = select(Delivery.state, func.count()).where(Delivery.project == project).group_by(Delivery.state)
+    webhooks = dict(db.session.execute(states).all())
     status = 200 if rows or "after" in request.args else 404
-    return render_template("project.html", project=project, groups=rows, following=following), status
+    return render_template("project.html", project=project, groups=rows, following=following, webhooks=webhooks), status
 
 
 @bp.get("/projects/<name:project>/groups/<name:fingerprint>")
+@patient
 def group(project, fingerprint):
     these = (Error.project == project, Error.fingerprint == fingerprint)
     rows, following = page(select(Error.id, Error.message).where(*these))
@@ -61,6 +68,7 @@ def group(project, fingerprint):
 
 
 @bp.get(f"/projects/<name:project>/errors/<int(max={MAX_ID}):id>")
+@patient
 def error(project, id):
     error = db.get_or_404(Error, (project, id), description="There is no such error.")
-    return render_template("error.html", error=error)
+    return render_template("error.html", error=error, delivery=db.session.get(Delivery, (project, id)))
