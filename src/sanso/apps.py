@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import shlex
+import textwrap
 from dataclasses import dataclass
 
 import click
@@ -83,7 +84,11 @@ def origin(release: dict) -> str:
     """Where a release comes from: its version, its commit, and what that says."""
     commit = release.get("commit") or ""
     dirty = ", with changes that no commit has" if release.get("dirty") else ""
-    words = [release.get("version") or "", commit[:10], release.get("subject") or ""]
+    words = [
+        release.get("version") or "",
+        commit[:10],
+        textwrap.shorten(release.get("subject") or "", 50, placeholder="…"),
+    ]
     return " ".join(word for word in words if word) + dirty
 
 
