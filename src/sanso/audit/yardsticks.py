@@ -31,7 +31,7 @@ class Aim:
 
 AIMS = {
     "lynis": Aim(90, most=False, why="of 100. Untouched servers have about 61, well-known hardening roles 73 to 77"),
-    "exposure:nginx": Aim(1.5, why="of 10. It binds ports below 1024, talks to the network and reads a key"),
+    "exposure:nginx": Aim(1.5, why="of 10. It talks to the network and reads a key"),
     "exposure:mysql": Aim(0.5, why="of 10. It talks to local sockets alone"),
     "exposure:app": Aim(0.5, why="of 10. It gets its socket handed over, and calls nobody"),
     "ssh-audit:fail": Aim(0, counts=True, why="an algorithm that is broken, or may be"),
