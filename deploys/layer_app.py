@@ -13,6 +13,7 @@ def layer():
     role = Role("uwsgi")
     packages(role, "Packages | Install")
     render(role, "Tool | Install what releases an app and asks it for a page")
+    packages(Role("app"), "Packages | Install what the apps need of the distribution")
     for described in host.loop(Role("app")["apps"]):
         app(described)
 

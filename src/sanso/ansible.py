@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from sanso.project import ROOT, relative
 from sanso.run import Run, execute, last_lines
 
 SITE = "site.yml"
+APP = "playbooks/app.yml"
 PLUGINS = Path(__file__).parent / "callback_plugins"
 PARTIAL = ("--tags", "-t", "--skip-tags", "--limit", "-l", "--start-at-task")  # with these, not every layer is built
 PASSWORD = "./sanso up … -- --ask-become-pass"
@@ -22,9 +24,13 @@ def accept(words: list[str]):
     """Refuse the extra words that the engine hasn't: ansible-playbook does that itself, before its first play."""
 
 
-def build(described: Inventory, *words: str, **options) -> Run:
-    """Build every layer."""
-    return playbook(*described.words, SITE, *words, **options)
+def build(described: Inventory, *words: str, what: str = SITE, values: dict | None = None, **options) -> Run:
+    """Build every layer, or what another playbook builds. values: variables that win over the inventory's."""
+    return playbook(*described.words, what, *extra(values), *words, **options)
+
+
+def extra(values: dict | None) -> list[str]:
+    return ["-e", json.dumps(values)] if values else []
 
 
 def playbook(*words: str, log: Path, verbose: bool = False, plan: bool = False, next_step: str) -> Run:

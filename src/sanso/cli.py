@@ -11,8 +11,12 @@ from sanso.console import Failure
 from sanso.project import new_log, relative, version
 from sanso.verbs.audit import audit
 from sanso.verbs.check import check
+from sanso.verbs.deploy import deploy
 from sanso.verbs.down import down
 from sanso.verbs.logs import logs
+from sanso.verbs.releases import releases
+from sanso.verbs.rollback import rollback
+from sanso.verbs.run import run
 from sanso.verbs.ssh import ssh
 from sanso.verbs.status import status
 from sanso.verbs.test import test
@@ -57,5 +61,5 @@ def main():
     console.speak_json(False)
 
 
-for verb in (up, status, check, audit, trace, logs, ssh, down, test):
+for verb in (up, deploy, rollback, releases, run, status, check, audit, trace, logs, ssh, down, test):
     main.add_command(verb)

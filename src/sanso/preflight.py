@@ -17,41 +17,14 @@ from typing import Any
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from sanso import app_rules
+from sanso.app_rules import GIT_URL, of_headers
 from sanso.places import where_set
 
 ROOT = Path(__file__).resolve().parents[2]  # not from sanso.project, which needs more than Ansible's Python has
 GROUPS = ("web", "app", "db")
 NO_HOST = "the inventory has no host in this group, which says where that tier runs"
-HOST_NAME = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.I)
-# An app's name is a user, a schema, folders and units too: what the platforms already use under these is not to be had.
-APP_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
-TAKEN = {
-    *(
-        "adm",
-        "admin",
-        "backup",
-        "bin",
-        "daemon",
-        "games",
-        "irc",
-        "list",
-        "lp",
-        "mail",
-        "man",
-        "news",
-        "nobody",
-        "proxy",
-    ),
-    *("root", "sshd", "sudo", "sync", "sys", "syslog", "systemd", "ubuntu", "users", "uucp", "www"),  # users, groups
-    *("mysql", "nginx", "uwsgi"),  # the tiers' own
-    *("information_schema", "performance_schema", "test"),  # schemas
-}
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# As nginx's own are written, so that one is replaced and not sent twice.
-HEADER_NAME = re.compile(r"[A-Z][a-z0-9]*(-[A-Z][a-z0-9]*)*")
 ACCOUNT = re.compile(r"[^@\s]+@[^@\s]+")
-# A path with a host in front, or a URL: what git understands and isn't a folder here.
-GIT_URL = re.compile(r"(https?|ssh|git|file)://|[^/]+@[^/]+:")
 
 
 def load_specs(roles=ROOT / "roles"):
@@ -101,47 +74,6 @@ def mistyped(variables, options):
     for message in ArgumentSpecValidator(options).validate(given).error_messages:
         named = (name for name in sorted(options, key=len, reverse=True) if re.search(rf"\b{name}\b", message))
         yield next(named, "inventory"), message
-
-
-def of_headers(headers):
-    """Rules for names and values that nginx will quote."""
-    for name, value in headers.items():
-        if not HEADER_NAME.fullmatch(str(name)):
-            yield f"{name!r} is no header, which is written like Content-Security-Policy"
-        elif not isinstance(value, str) or re.search(r'["\\\r\n]', value):
-            yield f"{name} is one line of text without double quotes and backslashes, not {value!r}"
-
-
-def of_apps(apps):
-    """Rules for app descriptions that types can't say."""
-    for key, what in (("name", "two apps have the name"), ("server_names", "two apps are served under")):
-        values = [value for app in apps for value in (app[key] if isinstance(app[key], list) else [app[key]])]
-        for twice in sorted({value for value in values if values.count(value) > 1}):
-            yield f"{what} {twice}"
-    for app in apps:
-        name = app["name"]
-        if not APP_NAME.fullmatch(name):
-            yield f"{name!r} is no name for an app: it takes a-z, 0-9 and _, a letter first, 31 characters at most"
-        elif name in TAKEN or name.startswith("systemd"):
-            yield f"{name} is taken: an app's name is also a user and a schema, and the system has such a one already"
-        if not app["server_names"]:
-            yield f"{name}: server_names is empty, so nobody could reach it"
-        for host in app["server_names"]:
-            if not HOST_NAME.fullmatch(host):
-                yield f"{name}: {host!r} in server_names is not a host name"
-        for prefix, folder in app.get("static", {}).items():
-            if not prefix.startswith("/") or ".." in Path(folder).parts or Path(folder).is_absolute():
-                yield f"{name}: static maps a URL prefix to a folder inside the source, not {prefix!r} to {folder!r}"
-        environment, secrets = app.get("environment", {}), app.get("secrets", {})
-        for variable in sorted({*environment, *secrets}):
-            if not VARIABLE.fullmatch(variable):
-                yield f"{name}: {variable!r} is no name of an environment variable"
-        for variable in sorted(environment.keys() & secrets.keys()):
-            yield f"{name}: {variable} is in environment and in secrets; one of them would be in vain"
-        for problem in of_headers(app.get("headers", {})):
-            yield f"{name}: {problem}"
-        if not str(app.get("health_path", "/")).startswith("/"):
-            yield f"{name}: health_path begins with /"
 
 
 def of_access(value):
@@ -211,18 +143,19 @@ def problems(variables, specs, groups, root):
         return list(dict.fromkeys(found))  # what two roles take would be said twice; the rest relies on types
 
     apps = variables["apps"]
-    found += [("apps", sentence) for sentence in of_apps(apps)]
+    value = {
+        name: variables.get(name, option.get("default"))
+        for options in specs.values()
+        for name, option in options.items()
+    }
+    found += [("apps", sentence) for sentence in app_rules.of_apps(apps, int(value["app_backlog"]))]
+    found += app_rules.of_run(value)
     for app in apps:
         source = Path(app["source"]).expanduser()
         if not GIT_URL.match(app["source"]) and not (root / source).is_dir():
             found.append(
                 ("apps", f"{app['name']}: its source {app['source']} is neither a folder in {root} nor a git URL")
             )
-    value = {
-        name: variables.get(name, option.get("default"))
-        for options in specs.values()
-        for name, option in options.items()
-    }
     found += [("nginx_headers", sentence) for sentence in of_headers(value["nginx_headers"])]
     for account in value["mysql_extra_accounts"]:
         if not ACCOUNT.fullmatch(account):

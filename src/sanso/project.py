@@ -41,7 +41,8 @@ def new_log(verb: str) -> Path:
     log.touch()
     by_age = sorted(logs.glob("*-*Z.log"), key=lambda path: path.stat().st_mtime)
     for old in by_age[:-LOGS_KEPT]:
-        for file in (old, *logs.glob(f"{old.name}.*")):  # parts are there yet if `test` was killed
+        # What lies beside it: the variables of that run, and parts that are there yet if `test` was killed.
+        for file in (old, old.with_suffix(".json"), *logs.glob(f"{old.name}.*")):
             file.unlink(missing_ok=True)
     return log
 

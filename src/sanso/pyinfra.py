@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from pathlib import Path
 
 from sanso import console
 from sanso.console import Failure
@@ -13,6 +14,7 @@ from sanso.project import relative
 from sanso.run import Run, execute, last_lines
 
 SITE = "deploys/site.py"
+APP = "deploys/layer_app.py"
 PARTIAL = ("--limit", "--exclude")  # with these, not every host is built
 PASSWORD = "set ansible_become_password, in a file that ansible-vault encrypts"
 # Words that people know from Ansible (and --dry), and what there is instead.
@@ -45,13 +47,24 @@ def accept(words: list[str]):
                 raise Failure(f"with --engine pyinfra there is no {name}", next_step=instead, code=console.USAGE)
 
 
-def build(described: Inventory, *words: str, log, verbose: bool = False, plan: bool = False, next_step: str) -> Run:
+def build(
+    described: Inventory,
+    *words: str,
+    log: Path,
+    verbose: bool = False,
+    plan: bool = False,
+    next_step: str,
+    what: str = SITE,
+    values: dict | None = None,
+) -> Run:
     """Build every layer, or see what would change; what pyinfra says goes to the log, with `verbose` to stderr too.
 
+    what: another deploy than that of all layers. values: variables that win over the inventory's.
     Raises Failure when a host failed or could not be reached, and when nothing was run at all.
     """
     mode = ["--dry", "--diff"] if plan else ["-y"]
-    command = ["pyinfra", *mode, "--json", f"@sanso/{relative_to_root(described.path)}", SITE, *words]
+    where = f"@sanso/{relative_to_root(described.path)}"
+    command = ["pyinfra", *mode, "--json", where, what, *extra(values, log), *words]
     run = Run(plan, timed=not plan)  # it compares all layers before it says what would change
     ended = execute(command, run, log=log, verbose=verbose, environment=environment, apart=True)
     answer = _answer(ended.answer)
@@ -72,6 +85,15 @@ def build(described: Inventory, *words: str, log, verbose: bool = False, plan: b
     else:
         message = "pyinfra stopped before it changed anything" if ended.code else "pyinfra had nothing to run"
     raise Failure(message, evidence=complaint, log=relative(log), next_step=next_step)
+
+
+def extra(values: dict | None, log: Path) -> list[str]:
+    """The words that name a file of variables, which lies beside the log: pyinfra takes no others."""
+    if not values:
+        return []
+    file = log.with_suffix(".json")
+    file.write_text(json.dumps(values))
+    return ["--data", f"variables={file}"]
 
 
 def take_plan(run: Run, operations: list[dict]):

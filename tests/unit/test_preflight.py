@@ -90,7 +90,7 @@ def without(key):
         (with_app(static={"/s": "../../etc"}), "static maps a URL prefix"),
         (with_app(static={"/s": "/etc"}), "static maps a URL prefix"),
         (with_app(health_path="readyz"), "health_path begins with /"),
-        (with_app(secrets={"API-KEY": "x"}), "shop: 'API-KEY' is no name of an environment variable"),
+        (with_app(secrets={"API-KEY": "x"}), "shop: secrets: 'API-KEY' is no name of an environment variable"),
         (with_app(secrets={"A": "x"}, environment={"A": "y"}), "shop: A is in environment and in secrets"),
         (with_app(secrets="x"), "secrets"),
         (with_app(source="nowhere"), "its source nowhere is neither a folder"),
@@ -131,6 +131,160 @@ def without(key):
     ],
 )
 def test_problem_is_named_with_what_is_expected(problems, variables, expected):
+    assert expected in "\n".join(problems(**variables))
+
+
+def worker(**said):
+    return with_app(workers={"queue": {"command": "celery worker", **said}})
+
+
+def job(**said):
+    return with_app(schedule={"nightly": {"command": "flask prune", "at": "daily", **said}})
+
+
+# What reaches a path, a unit, nginx's configuration or a shell
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"name": "a;reboot"}, "'a;reboot' is no name for an app: it takes a-z, 0-9 and _"),
+        ({"name": "a\n"}, "is no name for an app"),
+        ({"name": "redis"}, "redis is taken"),
+        ({"source": "--upload-pack=x@y:z"}, "shop: source: '--upload-pack=x@y:z' is a folder or a git URL"),
+        ({"source": "https://ada:pw@git.test/x.git"}, "shop: source: the URL (…@git.test/x.git) holds a password"),
+        ({"version": "v1; reboot"}, "shop: version: 'v1; reboot' is no branch, tag or commit"),
+        ({"version": "--help"}, "version: '--help' is no branch"),
+        ({"version": "a/../b"}, "version: 'a/../b' is no branch"),
+        ({"dependencies": "../../etc/passwd"}, "shop: dependencies: '../../etc/passwd' is a file in the source"),
+        ({"dependencies": "/etc/passwd"}, "dependencies: '/etc/passwd' is a file in the source"),
+        ({"packages": ["-o Dir=/x"]}, "shop: packages: '-o Dir=/x' is no package of a distribution"),
+        ({"build_packages": ["libx-dev; reboot"]}, "build_packages: 'libx-dev; reboot' is no package"),
+        ({"wsgi": "shop:app; env = X"}, "shop: wsgi: 'shop:app; env = X' is module:callable"),
+        ({"wsgi": "shop:app\nattach-daemon = x"}, "is module:callable, module:factory()"),
+        ({"wsgi": "wsgi.py:app"}, "(wsgi:app, without .py?)"),
+        ({"wsgi": "shop:create_app('x')"}, "is module:callable, module:factory()"),
+        ({"wsgi": "shop:site.app", "trace": False}, "that takes trace: true"),
+        ({"path": "shop"}, "shop: path: 'shop' is / or like /shop"),
+        ({"path": "/shop/"}, "path: '/shop/' is / or like /shop"),
+        ({"path": "/a/../b"}, "path: '/a/../b' is / or like /shop"),
+        ({"path": "/a { return 200; }"}, "path: '/a { return 200; }' is / or"),
+        ({"health_path": "/a b"}, "shop: health_path: '/a b' is a URL's path"),
+        ({"static": {"/s; alias /etc/": "static"}}, "shop: static maps a URL prefix"),
+        ({"static": {"/": "static"}}, "static maps a URL prefix"),
+        ({"static": {"/s": "."}}, "static maps a URL prefix"),
+        ({"static": {"/s": "a b"}}, "it takes letters, digits and _.+@~-, no .."),
+        ({"static": {"/s": "static/../.."}}, "static maps a URL prefix"),
+        ({"static": {"/s": "$APP_BUILD/../x"}, "build": "make"}, "static maps a URL prefix"),
+        ({"static": {"/s": "$APP_BUILD/static"}}, "'$APP_BUILD/static' is what `build` makes, and there is no build"),
+        ({"static": {"/s": "a", "/s/": "b"}}, "shop: static: '/s/' is there twice"),
+        ({"body_max": "1m; x"}, "shop: body_max: '1m; x' is a size of nginx's"),
+        ({"headers": {"X-Frame-Options": "$request_uri"}}, "shop: X-Frame-Options is text without control"),
+        ({"environment": {"A=B": "x"}}, "shop: environment: 'A=B' is no name of an environment variable"),
+        ({"environment": {"A": ["x"]}}, "shop: environment: A is text or a number, without NUL, not list"),
+        ({"secrets": {"A": {"k": "hidden"}}}, "shop: secrets: A is text or a number, without NUL, not dict"),
+        ({"environment": {"APP_BUILD": "/etc"}}, "APP_BUILD is what Sansō itself sets"),
+        ({"compatible_revisions": ["1'; DROP"]}, "shop: compatible_revisions: "),
+        (
+            {"extra_unit": "ReadWritePaths=/a\n [Install]\nWantedBy=x"},
+            "extra_unit: '[Install]' is no line of [Service]",
+        ),
+        ({"extra_unit": "reboot"}, "shop: extra_unit: 'reboot' is no line of [Service]"),
+        ({"processes": 0}, "shop: processes: 0 is a number from 1 to 1024"),
+        ({"processes_min": 3}, "shop: processes_min: 3 is more than processes, 2"),
+        ({"threads": -1}, "shop: threads: -1 is a number from 1"),
+        ({"waiting_max": 999}, "shop: waiting_max: 999 is a number from 0 to 128 (app_backlog)"),
+        ({"timeout": 0}, "shop: timeout: 0 is a number from 1"),
+        ({"limits": {"memory": "lots"}}, "shop: limits.memory: 'lots' is a share like 80%"),
+        ({"limits": {"memory": "200%"}}, "limits.memory: '200%' is a share"),
+        ({"limits": {"cpu": "1.5"}}, "shop: limits.cpu: '1.5' is a share of one core"),
+        ({"limits": {"tasks": 0}}, "shop: limits.tasks: 0 is a number"),
+        ({"limits": {"memroy": "1G"}}, "memroy"),
+        ({"workers": {"../x": {"command": "a"}}}, "shop: workers: '../x' is no name"),
+        ({"workers": {"a b": {"command": "a"}}}, "shop: workers: 'a b' is no name"),
+        ({"workers": {"queue": "celery"}}, "shop: workers.queue: 'celery' is {command: …}"),
+        ({"workers": {"queue": {}}}, "shop: workers.queue has no command"),
+        (worker(counts=2)["apps"][0], "shop: workers.queue has no key counts; known are: command, count"),
+        (worker(count=0)["apps"][0], "shop: workers.queue.count: 0 is a whole number from 1 to 64"),
+        (worker(count=True)["apps"][0], "workers.queue.count: True is a whole number"),
+        (worker(network="yes")["apps"][0], "shop: workers.queue.network: 'yes' is true or false"),
+        (worker(command="a\nExecStart=b")["apps"][0], "shop: workers.queue.command: 'a\\nExecStart=b' is one line"),
+        ({"schedule": {"nightly": {"command": "a"}}}, "shop: schedule.nightly has no at"),
+        (job(at="daily\nOnBootSec=1")["apps"][0], "shop: schedule.nightly.at: "),
+        (job(at="$(reboot)")["apps"][0], "shop: schedule.nightly.at: '$(reboot)' is a calendar event of systemd's"),
+        (job(timeout="1h")["apps"][0], "shop: schedule.nightly.timeout: '1h' is a whole number"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else " ".join(sorted(value.keys() - APP.keys())) or "app",
+)
+def test_no_string_of_an_app_says_more_than_it_should(problems, changes, expected):
+    assert expected in "\n".join(problems(**with_app(**changes)))
+
+
+def test_secret_that_is_refused_is_not_shown(problems):
+    assert "hidden" not in "\n".join(problems(**with_app(secrets={"A": {"k": "hidden"}, "B-": "hidden"})))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"wsgi": "shop.wsgi"},
+        {"wsgi": "shop.wsgi:application"},
+        {"wsgi": "shop:make.app()"},
+        {"version": "feature/new-shop"},
+        {"version": "v1.4.0+build.1"},
+        {"path": "/shop/de"},
+        {"static": {"/static": "src/shop/static/", "/assets": "$APP_BUILD/assets"}, "build": "make"},
+        {"packages": ["libpq5", "libstdc++6"], "build_packages": ["libpq-dev"]},
+        {"limits": {"memory": "512M", "cpu": "150%", "tasks": 64}},
+        {"limits": {"memory": "12.5%", "cpu": ""}},
+        {"extra_unit": "# why\nReadWritePaths=/a \\\n  /b\n\nPrivateUsers=no"},
+        {"environment": {"A": 'quotes " and $dollars, two\nlines', "B": 1, "C": True}},
+        worker(count=2, stop_seconds=30, network=True)["apps"][0],
+        job(at="Mon..Fri *-*-* 03:00:00 Europe/Berlin")["apps"][0],
+        {"source": "ssh://git@git.test/shop.git", "version": "0123abc"},
+        {"source": "git@git.test:shop.git"},
+    ],
+)
+def test_what_an_app_may_well_say_is_no_problem(problems, changes):
+    assert problems(**with_app(**changes)) == []
+
+
+# Apps side by side
+
+
+def two(**other):
+    return {"apps": [APP, {**APP, "name": "other", **other}]}
+
+
+def test_apps_share_their_names_by_paths_of_their_own(problems):
+    assert problems(**two(path="/other", server_names=["Shop.test"])) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        (two(), "two apps are served under shop.test/: shop and other"),
+        (
+            two(path="/a", server_names=["shop.test", "b.test"]),
+            "shop and other, which have other server_names beside it",
+        ),
+        (two(path="/a", certificate="local"), "shop and other share shop.test, so they have the same certificate"),
+        (
+            {"apps": [APP | {"static": {"/a": "static"}}, APP | {"name": "other", "path": "/a"}]},
+            "shop and other share shop.test, and both have /a",
+        ),
+        (with_app(server_names=["shop.test", "SHOP.test"]), "shop: shop.test is twice in server_names"),
+        ({"apps_removed": [{"name": "shop"}]}, "apps_removed: shop is in apps too"),
+        ({"apps_removed": [{"name": "../x"}]}, "apps_removed: '../x' is no name for an app"),
+        ({"apps_removed": [{"name": "mysql", "data": "delete"}]}, "apps_removed: mysql is taken"),
+        ({"apps_removed": [{"name": "old"}, {"name": "old"}]}, "apps_removed: old is there twice"),
+        ({"apps_removed": [{"name": "old", "data": "gone"}]}, "keep, delete"),
+        ({"app_only": ["shp"]}, "app_only: there is no app 'shp'; apps has shop"),
+        ({"app_versions": {"shp": "v1"}}, "app_versions: there is no app 'shp'"),
+        ({"app_versions": {"shop": "$(reboot)"}}, "app_versions: shop: '$(reboot)' is no branch, tag or commit"),
+        ({"app_why": "a\nb"}, "app_why: 'a\\nb' is one line of text"),
+        ({"os_admins": [{"name": "shop", "keys": ["ssh-ed25519 AAAA"]}]}, "apps: shop is also one of os_admins"),
+    ],
+)
+def test_what_does_not_go_together_is_named(problems, variables, expected):
     assert expected in "\n".join(problems(**variables))
 
 

@@ -8,23 +8,40 @@ module: release_archive
 short_description: Put an app's code, wheels and settings together, on this computer
 description:
   - The archive holds C(app/) (the source folder; in a git work tree what git tracks or would), C(lib/) (that of the
-    libraries), C(requirements.txt) with what the server's Python needs of it, C(wheels/), and C(files).
-  - The release's id is the digest of all that, the server's Python and machine type. An archive that is there is kept.
+    libraries), C(wheels/), C(requirements.txt) with their hashes, C(source.json) (where it comes from), and C(files).
+  - The release's id is the digest of the code, the locked dependencies, the files, and the server's Python, machine
+    type and distribution. An archive that is there is kept; made anew from the same, it is the same to the byte.
 options:
   name: {description: The app., type: str, required: true}
-  source:
-    description: Folder of the app, or a git URL; requirements.txt with hashes lies in it.
-    type: str
-    required: true
+  source: {description: "Folder of the app, or a git URL.", type: str, required: true}
   version: {description: "Branch, tag or commit, for a git URL.", type: str, default: HEAD}
+  dependencies:
+    description:
+      - "File in the source that says what the app needs: uv.lock, pyproject.toml, requirements with hashes or without."
+      - Empty is the first of uv.lock, requirements.txt and pyproject.toml that is there.
+    type: str
+    default: ""
   root: {description: Where the path of a folder counts from., type: path, required: true}
   libraries: {description: Folders with modules that the project brings., type: list, elements: path, default: []}
-  public: {description: Folders below source that a web server may read., type: list, elements: str, default: []}
+  public:
+    description: Folders below source that a web server may read. Those that begin with $APP_BUILD aren't in the source.
+    type: list
+    elements: str
+    default: []
   files: {description: Further files of the release (name to content)., type: dict, default: {}}
   python_version: {description: "The server's, say 3.14.2.", type: str, required: true}
   architecture: {description: "The server's machine type, say x86_64.", type: str, required: true}
+  distribution: {description: "The server's, say Ubuntu.", type: str, required: true}
+  distribution_release: {description: "Its code name, say resolute.", type: str, required: true}
+  build_packages:
+    description: The distribution's packages with which wheels are built, where the index has none.
+    type: list
+    elements: str
+    default: []
+  catalogue: {description: "Images of local machines, as machine_images has them.", type: dict, default: {}}
+  machine_directory: {description: Where these images are kept., type: path, default: /var/lib/sanso}
   cache_directory: {description: Where wheels and archives are kept., type: path, required: true}
-requirements: [packaging, pip]
+requirements: [packaging, pip, uv]
 """
 
 RETURN = r"""
@@ -32,21 +49,22 @@ id: {description: The release, twelve hex digits., type: str, returned: always}
 path: {description: The archive., type: str, returned: always}
 """
 
+import contextlib
+import gzip
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
-import time
 from pathlib import Path, PurePosixPath
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.sanso_dependencies import Builder, Dependencies, Target, alone, exactly, wheels
 from ansible.module_utils.sanso_trial import Failed
-from packaging.requirements import InvalidRequirement, Requirement
 
 # What no app needs, in a folder that git doesn't know.
 LEFT_OUT = {
@@ -61,7 +79,7 @@ LEFT_OUT = {
     ".mypy_cache",
 }
 GIT_URL = re.compile(r"(https?|ssh|git|file)://|[^/]+@[^/]+:")
-NEWEST_GLIBC = 39  # 2.39, of Ubuntu 24.04, the oldest target
+BUILD = "$APP_BUILD"  # the folder of a release that its `build` fills, on the server
 
 
 def source_files(source):
@@ -75,73 +93,12 @@ def source_files(source):
     else:
         found = (path.relative_to(source) for path in source.rglob("*"))
         names = [PurePosixPath(name) for name in found if not LEFT_OUT.intersection(name.parts)]
-    return sorted({name for name in names if (source / name).is_file()})
-
-
-def logical_lines(text):
-    """A requirements file's lines, without comments, with continued ones joined."""
-    for line in re.sub(r"\\\n", " ", text).splitlines():
-        line = re.sub(r"(^|\s)#.*$", "", line).strip()
-        if line:
-            yield line
-
-
-def requirements_for(text, python_version, architecture):
-    """The requirements that hold on the server, without their markers.
-
-    pip evaluates markers for the Python it runs on, which here isn't the server's.
-    """
-    environment = {
-        "implementation_name": "cpython",
-        "implementation_version": python_version,
-        "os_name": "posix",
-        "platform_machine": architecture,
-        "platform_python_implementation": "CPython",
-        "platform_system": "Linux",
-        "python_full_version": python_version,
-        "python_version": ".".join(python_version.split(".")[:2]),
-        "sys_platform": "linux",
-    }
-    kept = []
-    for line in logical_lines(text):
-        specifier, *options = re.split(r"\s(?=--)", line, maxsplit=1)
-        if specifier.startswith("-"):
-            raise Failed(f"requirements.txt: {specifier!r} is an option; a locked file holds requirements only")
-        try:
-            requirement = Requirement(specifier)
-        except InvalidRequirement as error:
-            raise Failed(f"requirements.txt: {specifier!r}: {error}") from error
-        if requirement.marker is None or requirement.marker.evaluate(environment):
-            requirement.marker = None
-            kept.append(" ".join([str(requirement), *options]))
-    return "\n".join(kept) + "\n"
-
-
-def wheels(requirements, python_version, architecture, cache):
-    """The folder with the wheels of `requirements`, collected from the index that pip is set up for here."""
-    digest = hashlib.sha256(f"{python_version} {architecture}\n{requirements}".encode()).hexdigest()[:16]
-    folder = cache / "wheels" / digest
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    short = "".join(python_version.split(".")[:2])
-    platforms = [f"manylinux_2_{minor}_{architecture}" for minor in range(NEWEST_GLIBC, 4, -1)]
-    platforms += [f"manylinux2014_{architecture}", f"linux_{architecture}"]
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        locked, collected = Path(scratch, "requirements.txt"), Path(scratch, "wheels")
-        locked.write_text(requirements)
-        collected.mkdir()
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--require-hashes", "--only-binary=:all:", f"--python-version={short}", "--implementation=cp"]
-        command += [f"--abi={abi}" for abi in (f"cp{short}", "abi3", "none")]
-        command += [f"--platform={platform}" for platform in platforms]
-        command += [f"--dest={collected}", f"--requirement={locked}"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise Failed(f"its wheels for Python {python_version} can't be collected; pip said:\n{done.stderr.strip()}")
-        collected.chmod(0o755)
-        collected.rename(folder)
-    return folder
+    for name in names:
+        if (link := source / name).is_symlink():
+            leads = link.readlink()
+            if leads.is_absolute() or not link.resolve().is_relative_to(source.resolve()):
+                raise Failed(f"{name} is a link to {leads}, which leads out of {source}")
+    return sorted({name for name in names if (source / name).is_file() or (source / name).is_symlink()})
 
 
 def digest_of(trees, requirements, params):
@@ -157,11 +114,15 @@ def digest_of(trees, requirements, params):
         requirements,
         ".".join(params["python_version"].split(".")[:2]),
         params["architecture"],
+        params["distribution"],
+        params["distribution_release"],
         *sorted(params["public"]),
     )
     for prefix, folder, names in trees:
         for name in names:
-            add(f"{prefix}/{name}", os.access(folder / name, os.X_OK), (folder / name).read_bytes())
+            path = folder / name
+            content = str(path.readlink()) if path.is_symlink() else path.read_bytes()
+            add(f"{prefix}/{name}", path.is_symlink() or os.access(path, os.X_OK), content)
     for name, content in sorted(params["files"].items()):
         add(name, content)
     return digest.hexdigest()[:12]
@@ -180,24 +141,32 @@ def modes(names, public):
     return table | {name: 0o644 if is_public(name) else 0o640 for name in names}
 
 
-def write_archive(path, trees, wheel_folder, requirements, params):
+def write_archive(path, trees, wheel_folder, origin, params):
     """The archive, under its final name only when it is whole; readable by its owner alone, for it holds settings."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    extra = {"requirements.txt": requirements, **params["files"]}
+    extra = {"requirements.txt": exactly(wheel_folder), "source.json": json.dumps(origin), **params["files"]}
+    # What has no date of the source's own gets its newest one: made anew, the archive is the same.
+    newest = int(max(((folder / name).lstat().st_mtime for _, folder, names in trees for name in names), default=0))
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as temporary:
         try:
-            with tarfile.open(fileobj=temporary, mode="w:gz", compresslevel=1) as archive:
+            with (
+                gzip.GzipFile(filename="", fileobj=temporary, mode="wb", compresslevel=1, mtime=0) as packed,
+                tarfile.open(fileobj=packed, mode="w") as archive,
+            ):
                 for prefix, folder, names in trees:
                     table = modes(names, params["public"] if prefix == "app" else [])
                     for name in sorted(table):
                         info = archive.gettarinfo(folder / name, str(PurePosixPath(prefix, name)))
                         info.mode = table[name] | (0o110 if info.isfile() and info.mode & 0o100 else 0)
+                        info.mtime = newest if info.isdir() else int(info.mtime)
                         add(archive, info, folder / name)
-                for wheel in sorted(wheel_folder.iterdir()):
-                    add(archive, archive.gettarinfo(wheel, f"wheels/{wheel.name}"), wheel)
+                for wheel in sorted(wheel_folder.glob("*.whl")):
+                    info = archive.gettarinfo(wheel, f"wheels/{wheel.name}")
+                    info.mode, info.mtime = 0o644, newest
+                    add(archive, info, wheel)
                 for name, content in extra.items():
                     info = tarfile.TarInfo(name)
-                    info.size, info.mode, info.mtime = len(content.encode()), 0o640, time.time()
+                    info.size, info.mode, info.mtime = len(content.encode()), 0o640, newest
                     archive.addfile(info, io.BytesIO(content.encode()))
             Path(temporary.name).rename(path)
         except BaseException:
@@ -246,45 +215,77 @@ def checkout(url, version, folder):
             raise Failed(f"its source {url} can't be checked out in {folder}; git said:\n{done.stderr.strip()}")
 
 
-def folder_of(params):
-    """Where the source is, which is fetched first if it is a git repository's."""
+@contextlib.contextmanager
+def source_of(params):
+    """Where the source is, which is fetched first if it is a git repository's; no other run touches it meanwhile."""
     if not GIT_URL.match(params["source"]):
-        return Path(params["root"], Path(params["source"]).expanduser())
-    folder = Path(params["cache_directory"], "sources", params["name"])
-    checkout(params["source"], params["version"], folder)
-    return folder
+        if params["version"] != "HEAD":
+            raise Failed(
+                f"its source {params['source']} is a folder, which is released as it is; a version "
+                f"({params['version']!r}) can be had of a git URL, as file:// and that folder is one"
+            )
+        yield Path(params["root"], Path(params["source"]).expanduser())
+        return
+    cache = Path(params["cache_directory"])
+    with alone(cache, f"source-{params['name']}"):
+        folder = cache / "sources" / params["name"]
+        checkout(params["source"], params["version"], folder)
+        yield folder
+
+
+def origin_of(source, version):
+    """Where it comes from, for whoever looks at a release: the last commit that touched it, where git knows it."""
+    last = git(source, "log", "-1", "--format=%H%n%s", "--", ".")
+    commit, _, subject = last.stdout.strip().partition("\n") if last.returncode == 0 else ("", "", "")
+    if version == "HEAD":
+        version = git(source, "symbolic-ref", "--quiet", "--short", "HEAD").stdout.strip() if commit else ""
+    dirty = bool(commit) and bool(git(source, "status", "--porcelain", "--", ".").stdout.strip())
+    return {"version": version, "commit": commit, "subject": subject, "dirty": dirty}
+
+
+def check_public(public, source, names):
+    for folder in public:
+        if folder.split("/")[0] == BUILD:
+            continue
+        path = PurePosixPath(folder.strip("/"))
+        if not (source / path).is_dir():
+            raise Failed(f"static names the folder {folder!r}, which isn't in {source}")
+        if not any(path in name.parents for name in names):
+            raise Failed(f"static names the folder {folder!r}, of which nothing is in a release: git ignores it, say")
 
 
 def run(arguments, checking):
     """Put the release together. `checking` makes no difference: what is written is a cache on this computer."""
     try:
-        return {**build(arguments), "diff": []}
+        with source_of(arguments) as source:
+            return {**build(source, arguments), "diff": []}
     except (Failed, OSError) as error:
         raise Failed(f"{arguments['name']}: {error}") from error
 
 
-def build(params):
-    source, cache = folder_of(params), Path(params["cache_directory"])
+def build(source, params):
+    cache, root = Path(params["cache_directory"]), Path(params["root"])
     # Where in the archive, from which folder, which files
     trees = [
         ("app", source, source_files(source)),
         *(("lib", Path(folder), source_files(Path(folder))) for folder in params["libraries"]),
     ]
-    locked = source / "requirements.txt"
-    if not locked.is_file():
-        raise Failed(
-            f"{locked} is missing: it locks the dependencies, with hashes "
-            "(uv export --no-emit-project -o requirements.txt makes one)"
-        )
-    for folder in params["public"]:
-        if not (source / folder.strip("/")).is_dir():
-            raise Failed(f"static names the folder {folder!r}, which isn't in {source}")
-    requirements = requirements_for(locked.read_text(), params["python_version"], params["architecture"])
+    check_public(params["public"], source, trees[0][2])
+    target = Target(
+        params["python_version"],
+        params["architecture"],
+        params["distribution"].lower(),
+        params["distribution_release"],
+        tuple(sorted(params["build_packages"])),
+    )
+    builder = Builder(root / "src/sanso/builder.py", target, params["catalogue"], params["machine_directory"])
+    requirements = Dependencies(source, params["dependencies"], target, cache, builder).locked()
     release = digest_of(trees, requirements, params)
-    path = cache / "releases" / f"{params['name']}-{release}.tar.gz"
+    origin = origin_of(source, params["version"])
+    mark = hashlib.sha256(json.dumps(origin).encode()).hexdigest()[:8]
+    path = cache / "releases" / f"{params['name']}-{release}-{mark}.tar.gz"
     if not path.exists():
-        collected = wheels(requirements, params["python_version"], params["architecture"], cache)
-        write_archive(path, trees, collected, requirements, params)
+        write_archive(path, trees, wheels(requirements, target, cache, builder), origin, params)
         return {"id": release, "path": str(path), "changed": True}
     return {"id": release, "path": str(path), "changed": False}
 
@@ -295,12 +296,18 @@ def main():
             "name": {"type": "str", "required": True},
             "source": {"type": "str", "required": True},
             "version": {"type": "str", "default": "HEAD"},
+            "dependencies": {"type": "str", "default": ""},
             "root": {"type": "path", "required": True},
             "libraries": {"type": "list", "elements": "path", "default": []},
             "public": {"type": "list", "elements": "str", "default": []},
             "files": {"type": "dict", "default": {}},
             "python_version": {"type": "str", "required": True},
             "architecture": {"type": "str", "required": True},
+            "distribution": {"type": "str", "required": True},
+            "distribution_release": {"type": "str", "required": True},
+            "build_packages": {"type": "list", "elements": "str", "default": []},
+            "catalogue": {"type": "dict", "default": {}},
+            "machine_directory": {"type": "path", "default": "/var/lib/sanso"},
             "cache_directory": {"type": "path", "required": True},
         },
         supports_check_mode=True,  # what it writes is a cache on this computer

@@ -117,7 +117,7 @@ def machine(hosts, tmp_path, monkeypatch):
         folder = tmp_path / "machines-of-this-computer"
         if exists:
             record = folder / "machines/sanso/machine.json"
-            record.parent.mkdir(parents=True)
+            record.parent.mkdir(parents=True, exist_ok=True)
             record.write_text('{"image": "ubuntu-26.04"}')
         monkeypatch.setattr(machines, "is_running", lambda host: exists and runs)
         monkeypatch.setattr(machines, "can_be_root", lambda: True)

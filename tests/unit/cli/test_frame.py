@@ -10,7 +10,21 @@ import pytest
 from sanso import console, project
 from sanso.cli import main
 
-VERBS = ["up", "status", "check", "audit", "trace", "logs", "ssh", "down", "test"]
+VERBS = [
+    "up",
+    "deploy",
+    "rollback",
+    "releases",
+    "run",
+    "status",
+    "check",
+    "audit",
+    "trace",
+    "logs",
+    "ssh",
+    "down",
+    "test",
+]
 
 
 def test_verbs_are_listed_as_people_meet_them(sanso):

@@ -5,8 +5,7 @@ import json
 import pytest
 from cli_events import changed, failed, ok, play
 
-from sanso import page, project
-from sanso.verbs import up
+from sanso import building, page, project
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def answer(monkeypatch):
 @pytest.fixture
 def site(machine, answer, monkeypatch):
     """A machine that serves an app, and whose name this computer knows."""
-    monkeypatch.setattr(up, "known_as", lambda name: "10.77.0.10")
+    monkeypatch.setattr(building, "known_as", lambda name: "10.77.0.10")
     machine(apps=[{"name": "faults", "server_names": ["faults.test", "www.faults.test"]}])
 
 
@@ -117,7 +116,7 @@ def test_curl_names_the_ca_where_there_is_one(sanso, site, home):
 
 
 def test_curl_names_the_address_where_the_name_is_not_known(sanso, site, monkeypatch):
-    monkeypatch.setattr(up, "known_as", lambda name: "")
+    monkeypatch.setattr(building, "known_as", lambda name: "")
     assert "  curl --resolve faults.test:443:10.77.0.10 https://faults.test/" in sanso("up").stdout.splitlines()
 
 

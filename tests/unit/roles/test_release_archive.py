@@ -1,13 +1,12 @@
 """A release is what its content says, holds what the server needs, and shows the web server only what is public."""
 
+import json
 import subprocess
-import sys
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
-
-PIP_WOULD_SAY = "ERROR: No matching distribution found for nothing==1"
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +34,15 @@ def build(release, source, tmp_path, monkeypatch):
             "name": "shop",
             "source": str(source),
             "version": "HEAD",
+            "dependencies": "",
             "root": str(tmp_path),
             "libraries": [],
             "public": [],
             "files": {"uwsgi.ini": "[uwsgi]\n"},
         }
         params |= {"python_version": "3.14.2", "architecture": "x86_64", "cache_directory": str(tmp_path / "cache")}
+        params |= {"distribution": "Ubuntu", "distribution_release": "resolute", "build_packages": []}
+        params |= {"catalogue": {}, "machine_directory": str(tmp_path / "machines")}
         return release.run(params | options, checking=False)
 
     return build
@@ -67,10 +69,16 @@ def test_same_content_is_the_same_release(build, source):
         lambda source: {"files": {"uwsgi.ini": "[uwsgi]\nprocesses = 9\n"}},
         lambda source: {"python_version": "3.12.3"},
         lambda source: {"architecture": "aarch64"},
+        lambda source: {"distribution": "Debian"},
+        lambda source: {"distribution_release": "noble"},
         lambda source: {"public": ["static"]},
         lambda source: {"libraries": [str(source / "static")]},
+        lambda source: ((source / "link.py").symlink_to("shop.py"), {})[1],
     ],
-    ids=["content", "new file", "mode", "name", "settings", "python", "machine type", "public folders", "libraries"],
+    ids=[
+        *("content", "new file", "mode", "name", "settings", "python", "machine type", "distribution", "its release"),
+        *("public folders", "libraries", "link"),
+    ],
 )
 def test_whatever_differs_is_another_release(build, source, change):
     first = build()["id"]
@@ -79,6 +87,27 @@ def test_whatever_differs_is_another_release(build, source, change):
 
 def test_patch_release_of_python_is_no_other_release(build):
     assert build(python_version="3.14.0")["id"] == build(python_version="3.14.9")["id"]
+
+
+def test_made_anew_the_archive_is_the_same_to_the_byte(build, source, tmp_path):
+    first, second = (build(cache_directory=str(tmp_path / name))["path"] for name in ("one", "two"))
+    assert Path(first).read_bytes() == Path(second).read_bytes()
+
+
+def test_link_inside_of_the_source_stays_a_link(build, source):
+    (source / "link.py").symlink_to("shop.py")
+    assert members(build())["app/link.py"].linkname == "shop.py"
+
+
+@pytest.mark.parametrize("leads", ["/etc/passwd", "../other", "static/../../other"])
+def test_link_out_of_the_source_is_refused(build, release, source, leads):
+    (source / "link.py").symlink_to(leads)
+    with pytest.raises(release.Failed, match=f"^shop: link.py is a link to {leads}, which leads out of "):
+        build()
+
+
+def test_folder_that_the_build_fills_is_not_looked_for(build):
+    assert build(public=["$APP_BUILD/static", "static"])["id"]
 
 
 def test_only_what_is_public_is_open_to_all(build):
@@ -127,9 +156,13 @@ def test_archive_is_readable_by_its_owner_alone(build):
 @pytest.mark.parametrize(
     ("break_it", "options", "expected"),
     [
-        (lambda source: (source / "requirements.txt").unlink(), {}, "requirements.txt is missing"),
-        (lambda source: (source / "requirements.txt").write_text("-r other.txt\n"), {}, "is an option"),
-        (lambda source: (source / "requirements.txt").write_text("flask==\n"), {}, "'flask=='"),
+        (
+            lambda source: (source / "requirements.txt").unlink(),
+            {},
+            "has none of uv.lock, requirements.txt, pyproject.toml",
+        ),
+        (lambda source: None, {"version": "v1"}, r"is a folder, which is released as it is; a version \('v1'\)"),
+        (lambda source: (source / "empty").mkdir(), {"public": ["empty"]}, "'empty', of which nothing is in a release"),
         (lambda source: None, {"public": ["nowhere"]}, "static names the folder 'nowhere'"),
         (lambda source: None, {"source": "/nowhere"}, "/nowhere is not a folder"),
     ],
@@ -148,37 +181,6 @@ def test_broken_off_archive_is_none(build, release, monkeypatch, tmp_path):
     with pytest.raises(release.Failed, match=r"^shop: No space left"):
         build()
     assert list((tmp_path / "cache/releases").iterdir()) == []
-
-
-LOCKED = """
-# made by a tool
-greenlet==3.2.1 ; python_full_version < '3.14' \\
-    --hash=sha256:aa \\
-    --hash=sha256:bb
-flask==3.1.3 --hash=sha256:cc
-pywin32==1 ; sys_platform == 'win32' --hash=sha256:dd
-"""
-
-
-@pytest.mark.parametrize(
-    ("python", "expected"),
-    [
-        ("3.14.2", "flask==3.1.3 --hash=sha256:cc\n"),
-        ("3.12.3", "greenlet==3.2.1 --hash=sha256:aa     --hash=sha256:bb\nflask==3.1.3 --hash=sha256:cc\n"),
-    ],
-)
-def test_markers_are_those_of_the_server(release, python, expected):
-    kept = release.requirements_for(LOCKED, python, "x86_64")
-    assert kept.split() == expected.split()
-
-
-def test_what_pip_says_is_shown(release, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    (tmp_path / "python").write_text(f"#!/bin/sh\necho '{PIP_WOULD_SAY}' >&2\nexit 1\n")
-    (tmp_path / "python").chmod(0o755)
-    with pytest.raises(release.Failed, match="No matching distribution found"):
-        release.wheels("nothing==1\n", "3.14.2", "x86_64", tmp_path / "cache")
-    assert list((tmp_path / "cache/wheels").iterdir()) == []
 
 
 # From git
@@ -287,3 +289,72 @@ def test_git_asks_nobody(release, build, source, repository, tmp_path, monkeypat
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     with pytest.raises(release.Failed, match="prompts: 0, session: 0"):
         build(source=f"file://{source}")
+
+
+# Where it comes from
+
+
+def origin(result):
+    with tarfile.open(result["path"]) as archive:
+        return json.load(archive.extractfile("source.json"))
+
+
+def test_folder_that_git_does_not_know_has_no_origin(build):
+    assert origin(build()) == {"version": "", "commit": "", "subject": "", "dirty": False}
+
+
+def test_origin_is_what_was_asked_for_and_what_it_was(build, source, repository):
+    commit = repository("rev-parse", "HEAD^")
+    found = origin(build(source=f"file://{source}", version="tag-one"))
+    assert found == {"version": "tag-one", "commit": commit, "subject": "one", "dirty": False}
+
+
+@pytest.mark.parametrize("dirty", [False, True])
+def test_origin_of_a_folder_is_its_branch_and_whether_it_was_changed_since(build, source, repository, dirty):
+    if dirty:
+        (source / "shop.py").write_text("app = 3\n")
+    found = origin(build())
+    assert (found["version"], found["subject"], found["dirty"]) == ("main", "two", dirty)
+
+
+def test_origin_is_no_part_of_the_release_and_is_told_as_it_is_now(build, source, repository):
+    first = build()
+    repository("commit", "--quiet", "--amend", "--message", "said better")
+    second = build()
+    assert second["id"] == first["id"]
+    assert (origin(first)["subject"], origin(second)["subject"]) == ("two", "said better")
+
+
+# Two runs at once
+
+
+def test_two_runs_at_once_get_each_its_own_version(release, build, source, repository, monkeypatch):
+    """They share the folder that git fills."""
+    first, go = threading.Event(), threading.Event()
+    checkout, found = release.checkout, {}
+
+    def slow(url, version, folder):
+        checkout(url, version, folder)
+        if version == "tag-one":
+            first.set()
+            assert go.wait(10)
+
+    def make(version):
+        with tarfile.open(build(source=f"file://{source}", version=version)["path"]) as archive:
+            found[version] = archive.extractfile("app/version").read().decode()
+
+    monkeypatch.setattr(release, "checkout", slow)
+    threads = [threading.Thread(target=make, args=[version]) for version in ("tag-one", "tag-two")]
+    threads[0].start()
+    assert first.wait(10)
+    threads[1].start()
+    threads[1].join(0.5)
+    assert found == {}
+    go.set()
+    for thread in threads:
+        thread.join(10)
+    assert found == {"tag-one": "one", "tag-two": "two"}
+
+
+def test_nobody_else_can_look_into_the_cache_of_archives(build):
+    assert Path(build()["path"]).parent.stat().st_mode & 0o077 == 0
