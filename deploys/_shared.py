@@ -203,20 +203,24 @@ def local(task, outcome):
 def release(task, outcome):
     """Bring an app's release to the server, and let it serve once it has answered."""
     role = task.role
-    folder, unpacking = (role.task(f"Release | {title}").arguments for title in ("Make its folder", "Unpack it"))
-    path = shlex.quote(folder["path"])
-    bring = (
-        f"install -d -o {folder['owner']} -g {folder['group']} -m {folder['mode']} {path} && "
-        f"tar -xz --no-same-owner -C {path} && chgrp -R {unpacking['group']} {path}"
+    folder, archive, hidden = (
+        role.task(f"Release | {title}").arguments
+        for title in ("Make a folder that root alone enters", "Copy it", "Hand it its secrets")
     )
+    room = f"install -d -o {folder['owner']} -g {folder['group']} -m {folder['mode']} {shlex.quote(folder['path'])}"
+
+    def bring(said):
+        """The script that writes what it is given to a file: all of it, or nothing."""
+        path, part = shlex.quote(said["dest"]), shlex.quote(said["dest"] + ".part")
+        return f"{room} && umask 077 && {{ cat > {part} && mv {part} {path} || {{ rm -f {part}; exit 1; }}; }}"
 
     def do(checking):
         if checking:
             return {"changed": True}
         steps = [(task.script, b"")]
         if not role["__app_serves"]:  # or what runs would be changed under it
-            hand = f"umask 077 && cat > {path}/secrets"
-            steps[:0] = [(bring, Path(unpacking["src"]).read_bytes()), (hand, role["__app_secrets"].encode())]
+            brought = (archive, Path(archive["src"]).read_bytes()), (hidden, role["__app_secrets"].encode())
+            steps[:0] = [(bring(said), given) for said, given in brought]
         for script, given in steps:
             done = host.connector.execute(script, given=given)
             if done.returncode:
@@ -229,10 +233,20 @@ def release(task, outcome):
 @operates
 def link(task, outcome):
     """See where a link leads to, for a task that asks with `stat`."""
-    done = host.connector.execute(f"readlink {shlex.quote(task.arguments['path'])}")
-    outcome.update(changed=False, stat={"exists": not done.returncode, "lnk_target": done.stdout.strip()})
+    found = {"exists": False}
+    if task.is_wanted:
+        done = host.connector.execute(f"readlink {shlex.quote(task.arguments['path'])}")
+        found = {"exists": not done.returncode, "lnk_target": done.stdout.strip()}
+    outcome.update(changed=False, stat=found)
     task.register(outcome)
     yield from ()
+
+
+@operates
+def say(task, outcome):
+    """Tell a person what a task says that changes nothing."""
+    said = {"notice": task.arguments["msg"]} if task.is_wanted else {}
+    yield from work(task, lambda checking: {"changed": False, **said}, outcome)
 
 
 # What pyinfra has an operation for
@@ -303,25 +317,30 @@ class Unit(FactBase):
         return dict(line.split("=", 1) for line in output)
 
 
-VERBS = {"restarted": "restart", "reloaded": "reload", "stopped": "stop"}
+VERBS = {"restarted": "restart", "reloaded": "reload"}
 
 
 @operates
 def service(task, outcome):
-    """Start, restart or reload a unit, and have it start at boot."""
+    """Start, stop, restart or reload a unit, or each one of a loop, and have it start at boot or not."""
 
-    def commands(name, state, enabled=False, daemon_reload=False):
+    def commands():
+        for said in task.rounds if "loop" in task.said else [task.arguments]:
+            yield from of_unit(**said)
+
+    def of_unit(name, state, enabled=None, daemon_reload=False):
         found = host.get_fact(Unit, unit=name) or {}
+        is_active = found.get("ActiveState") in ("active", "reloading")
         if daemon_reload:
             yield "systemctl daemon-reload"
         if state in VERBS:
             yield f"systemctl {VERBS[state]} {shlex.quote(name)}"
-        elif found.get("ActiveState") not in ("active", "reloading"):
-            yield f"systemctl start {shlex.quote(name)}"
-        if enabled and found.get("UnitFileState") != "enabled":
-            yield f"systemctl enable {shlex.quote(name)}"
+        elif is_active != (state == "started"):
+            yield f"systemctl {'start' if state == 'started' else 'stop'} {shlex.quote(name)}"
+        if enabled is not None and (found.get("UnitFileState") == "enabled") != enabled:
+            yield f"systemctl {'enable' if enabled else 'disable'} {shlex.quote(name)}"
 
-    yield from counted(task, outcome, commands, **task.arguments)
+    yield from counted(task, outcome, commands)
 
 
 class Account(FactBase):

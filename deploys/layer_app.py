@@ -3,7 +3,7 @@
 from pyinfra import host
 from pyinfra.api import deploy
 
-from deploys._shared import Role, folders, link, local, packages, release, render, service, user
+from deploys._shared import Role, command, folders, link, local, packages, release, render, require, say, service, user
 
 
 @deploy("App")
@@ -13,18 +13,28 @@ def layer():
     role = Role("uwsgi")
     packages(role, "Packages | Install")
     render(role, "Tool | Install what releases an app and asks it for a page")
-    packages(Role("app"), "Packages | Install what the apps need of the distribution")
-    for described in host.loop(Role("app")["apps"]):
+    role = Role("redis")
+    render(role, "Server | Keep the package's own instance from starting")
+    packages(role, "Packages | Install")
+    service(role, "Server | Stop the package's own instance, where it ran before")
+    apps = Role("app")
+    require(apps, "Apps | Refuse names that no app has")
+    packages(apps, "Packages | Install what the apps need of the distribution")
+    for described in host.loop(apps["__app_chosen"]):
         app(described)
+    for described in host.loop(apps["__app_gone"]):
+        command(Role("app", __app_item=described), "Removal | Take it off the server")
 
 
 def app(described: dict):
     role = Role("app", __app_item=described)
     user(role, "App | Make its user")
     folders(role, "App | Make its folders")
-    render(role, "App | Render its units")
     local(role, "Release | Put it together on this computer")
     link(role, "Release | See which one serves")
+    link(role, "Release | See whether somebody went back from it")
+    say(role, "Release | Say that it was rolled back")
+    render(role, "App | Render its units")
     release(role, "Release | Let it serve, once it has answered")
     service(role, "Service | Start, now and at boot")
 

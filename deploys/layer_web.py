@@ -24,9 +24,9 @@ def nginx() -> dict:
     local(role, "Certificates | Make those of the local CA")
     keys = certificates(role, "Certificates | Install them with their keys")
     settings = render(role, "Settings | Render them")
-    outdated = look(role, "Service | Try the whole configuration, and see whether nginx is older than its unit")
+    outdated = look(role, "Service | Try the whole configuration, and see whether nginx is older than its units")
     service(role, "Service | Start, now and at boot")
-    service(role, "Restart nginx", after=[outdated])
+    command(role, "Restart nginx", after=[outdated])
     service(role, "Reload nginx", after=[secret, keys, settings])
     command(role, "Remove certificates that nothing serves", after=[settings])
     return role["__nginx_acme_apps"]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import flask_migrate
 import pytest
 
-from sample_app import create_app, models
+from sample_app import create_app, models, patience, reports
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,8 @@ def runner(app):
 
 
 @pytest.fixture
-def client_without_database(tmp_path):
+def client_without_database(tmp_path, monkeypatch):
+    monkeypatch.setattr(patience, "SECONDS", 0)
     url = f"mysql+pymysql://faults@localhost/faults?unix_socket={tmp_path}/absent.sock&charset=utf8mb4"
     return create_app({"DATABASE_URL": url, "TESTING": True}).test_client()
 
@@ -61,5 +62,5 @@ def report(client):
 def stopped_clock(monkeypatch):
     """Every error is reported in the same microsecond, which is returned."""
     now = datetime(2026, 3, 2, 6, 30, tzinfo=UTC)
-    monkeypatch.setattr(models, "datetime", SimpleNamespace(now=lambda zone: now))
+    monkeypatch.setattr(reports, "datetime", SimpleNamespace(now=lambda zone: now))
     return now

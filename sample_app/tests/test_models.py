@@ -1,12 +1,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy.exc import IntegrityError
 
-from sample_app.models import MAX_ID, fingerprint, id_at, report, time_of
+from sample_app.models import MAX_ID, fingerprint, id_at, time_of
 
 NOON = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
-REPORT = {"project": "shop", "type": "KeyError", "message": "", "backtrace": [], "context": {}}
 
 
 def test_an_id_holds_its_time_to_the_microsecond():
@@ -22,22 +20,6 @@ def test_an_id_fits_the_column_and_has_19_digits(year):
     id = id_at(datetime(year, 1, 1, tzinfo=UTC))
     assert id <= MAX_ID
     assert len(str(id)) == 19
-
-
-def test_errors_of_the_same_microsecond_get_ids_of_their_own(app, stopped_clock):
-    with app.app_context():
-        ids = [report(**REPORT) for _ in range(3)]
-    assert ids == [id_at(stopped_clock), id_at(stopped_clock) - 1, id_at(stopped_clock) - 2]
-
-
-def test_projects_do_not_take_ids_from_each_other(app, stopped_clock):
-    with app.app_context():
-        assert report(**REPORT) == report(**REPORT | {"project": "till"})
-
-
-def test_a_constraint_that_no_other_id_satisfies_is_an_error(app):
-    with app.app_context(), pytest.raises(IntegrityError):
-        report(**REPORT | {"message": None, "backtrace": ["main.py:7 in run"]})
 
 
 @pytest.mark.parametrize(

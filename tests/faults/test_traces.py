@@ -68,7 +68,7 @@ def test_trace_ends_where_uwsgi_does_not_run(run, trace, app):
     with stopped(run, f"app-{app.name}@current.socket", f"app-{app.name}@current.service"):
         found = trace()
     assert (found.ok, found.status, found.ended.tier) == (False, 502, "uwsgi"), found.text()
-    assert f"unix:/run/app-{app.name}/current.sock" in found.ended.said, found.text()
+    assert f"unix:/run/app-{app.name}/app.sock" in found.ended.said, found.text()
 
 
 def test_trace_ends_where_mysql_does_not_run(run, trace):
@@ -79,7 +79,7 @@ def test_trace_ends_where_mysql_does_not_run(run, trace):
 
 
 def test_trace_ends_where_nginx_does_not_run(run, trace):
-    with stopped(run, "nginx.service"):
+    with stopped(run, "nginx.service", "nginx.socket"):
         found = trace()
     assert (found.ok, found.ended.tier) == (False, "nginx"), found.text()
     assert {span.tier for span in found.spans} == {"client"}
@@ -106,7 +106,7 @@ def test_tcp_between_nginx_and_uwsgi_is_red(run, trace, app, edited):
     listen = f"--socket-property=ListenStream=127.0.0.1:{port}"
     try:
         run(f"systemd-run --collect --unit={unit} {listen} {proxy}")
-        with edited("/etc/nginx/conf.d/sites.conf", "uwsgi_pass unix:.*;", f"uwsgi_pass 127.0.0.1:{port};"):
+        with edited("/etc/nginx/conf.d/sites.conf", "uwsgi_pass app_.*;", f"uwsgi_pass 127.0.0.1:{port};"):
             found = trace()
     finally:
         run(f"systemctl stop {unit}.socket {unit}.service")
@@ -136,7 +136,7 @@ def test_fake_server_is_red(run, trace, server, app):
         "server.socket = context.wrap_socket(server.socket, server_side=True)\n"
         "server.serve_forever()\n"
     )
-    with stopped(run, "nginx.service"):
+    with stopped(run, "nginx.service", "nginx.socket"):
         try:
             run("systemd-run --collect --unit=sanso-faults-fake python3 -c %s", fake)
             run("until ss -Hltn sport = 443 | grep -q .; do sleep 0.1; done")
@@ -181,7 +181,7 @@ def told(server, app, run, edited):
     try:
         run("systemd-run --collect --unit=sanso-faults-echo python3 -c %s", ECHO)
         run("until test -S /run/sanso-faults.sock; do sleep 0.1; done")
-        with edited("/etc/nginx/conf.d/sites.conf", "uwsgi_pass unix:.*;", "uwsgi_pass unix:/run/sanso-faults.sock;"):
+        with edited("/etc/nginx/conf.d/sites.conf", "uwsgi_pass app_.*;", "uwsgi_pass unix:/run/sanso-faults.sock;"):
             yield told
     finally:
         run("systemctl stop sanso-faults-echo.service; rm --force /run/sanso-faults.sock")

@@ -26,6 +26,8 @@ INVENTORY = pytest.StashKey[list[servers.Server]]()
 EACH = {
     "app": lambda server: {app.name: app for app in server.apps},
     "sample": lambda server: {app.name: app for app in server.apps if app.is_sample},
+    "beside": lambda server: {unit: (app, unit) for app in server.apps for unit in app.beside},
+    "redis": lambda server: {app.name: app for app in server.apps if app.redis},
     "database": lambda server: {app.name: app for app in server.apps if app.database == "mysql"},
     "site": lambda server: {site.name: site for site in server.sites},
     "static": lambda server: {f"{static.app.name}/{static.prefix}": static for static in server.static},
@@ -37,6 +39,12 @@ EACH = {
         f"{app.name}-{user}": (app, user)
         for app in server.apps
         for user in ["nobody", *(each.name for each in server.apps)]
+    },
+    # And at what is the app's alone.
+    "stranger": lambda server: {
+        f"{app.name}-{user}": (app, user)
+        for app in server.apps
+        for user in ["nobody", "www-data", *(each.name for each in server.apps if each != app)]
     },
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -24,10 +24,17 @@ class App:
     name: str
     wsgi: str
     server_names: list[str]
+    path: str
     database: str
     health_path: str
     static: dict[str, str]
     processes: int
+    processes_min: int
+    threads: int
+    limits: dict[str, str | int]
+    redis: bool
+    workers: dict[str, dict]
+    schedule: dict[str, dict]
     network: bool
     trace: bool
     body_max: str
@@ -43,6 +50,34 @@ class App:
     @property
     def socket(self) -> str:
         return f"/run/app-{self.name}/current.sock"
+
+    @property
+    def redis_unit(self) -> str:
+        return f"app-{self.name}-redis.service"
+
+    @property
+    def redis_socket(self) -> str:
+        return f"/run/app-{self.name}-redis/redis.sock"
+
+    def worker_units(self, name: str) -> list[str]:
+        numbers = range(1, self.workers[name].get("count", 1) + 1)
+        return [f"app-{self.name}-worker-{name}@{number}.service" for number in numbers]
+
+    @property
+    def beside(self) -> list[str]:
+        """The units that run beside its pages."""
+        redis = [self.redis_unit] if self.redis else []
+        timers = [f"app-{self.name}-job-{name}.timer" for name in self.schedule]
+        return [*redis, *(unit for name in self.workers for unit in self.worker_units(name)), *timers]
+
+    @property
+    def upstream(self) -> str:
+        """The link to it by which nginx finds it."""
+        return f"/run/app-{self.name}/app.sock"
+
+    def at(self, path: str) -> str:
+        """A path of the app's, as its server calls it."""
+        return f"{self.path.rstrip('/')}{path}"
 
     @property
     def current(self) -> str:
@@ -66,8 +101,13 @@ class Site(NamedTuple):
 
 class Static(NamedTuple):
     app: App
-    prefix: str
+    prefix: str  # as the server calls it
     folder: str
+
+    @property
+    def public(self) -> str:
+        """Its path in a release, for nginx."""
+        return f"public/{self.prefix.removeprefix(self.app.path.strip('/')).strip('/')}"
 
 
 @dataclass(frozen=True)
@@ -120,7 +160,9 @@ class Server:
 
     @property
     def static(self) -> list[Static]:
-        return [Static(app, prefix.strip("/"), folder) for app in self.apps for prefix, folder in app.static.items()]
+        return [
+            Static(app, app.at(prefix).strip("/"), folder) for app in self.apps for prefix, folder in app.static.items()
+        ]
 
     @property
     def sandboxes(self) -> dict[str, Sandbox]:
@@ -135,7 +177,9 @@ class Server:
                 {"/run/nginx", "/var/lib/nginx", "/var/log/sanso/nginx"},
                 {"AF_UNIX", "AF_INET", "AF_INET6"},
                 loosened("nginx_extra_unit", self.settings["nginx_extra_unit"]),
-                capabilities=1 << 10,  # CAP_NET_BIND_SERVICE
+                # CAP_NET_BIND_SERVICE, for ports of its own.
+                capabilities=("listen" in self.settings["nginx_extra_http"] + self.settings["nginx_extra_server"])
+                << 10,
                 network=True,
                 may_be_writable=frozenset({"/var/log/nginx"}),
             )
@@ -151,8 +195,18 @@ class Server:
                 may_be_writable=frozenset({"/var/lib/mysql-files", "/var/lib/mysql-keyring"}),
             )
         if "app" in self.groups:
-            found |= {app.name: self.sandbox_of(app) for app in self.apps}
+            for app in self.apps:
+                found[app.name] = self.sandbox_of(app)
+                if app.redis:
+                    found[app.redis_unit] = self.sandbox_of_redis(app)
+                for name, said in app.workers.items():
+                    sandbox = self.sandbox_of(replace(app, network=said.get("network", False)))
+                    found |= {unit: replace(sandbox, unit=unit) for unit in app.worker_units(name)}
         return found
+
+    def sandbox_of_redis(self, app: App) -> Sandbox:
+        folders = {f"/srv/{app.name}/redis", f"/run/app-{app.name}-redis"}
+        return Sandbox(app.redis_unit, 0.5, app.name, set(), folders, {"AF_UNIX"}, "")
 
     def sandbox_of(self, app: App) -> Sandbox:
         return Sandbox(

@@ -49,7 +49,8 @@ def test_app_answers_on_its_socket(host, app):
 
 
 def test_workers_are_as_many_as_the_inventory_says(app, workers):
-    assert len(workers) == app.processes, workers
+    """As many as there is work for just now, within its limits."""
+    assert app.processes_min <= len(workers) <= app.processes, workers
 
 
 def test_processes_run_as_the_app_s_own_user(app, found):
@@ -68,8 +69,97 @@ def test_security_header_that_the_app_sends_wins(server, host, app):
     said = ask(host, "/usr/local/sbin/sanso-app get %s / %s || true", app.socket, app.host_name)
     own = email.message_from_string(said.partition("\r\n")[2])
     sent = {name: [own[name]] for name in server.headers_of(app) if own[name] and "nonce-" not in own[name]}
-    answer = request(server, app.host_name)
+    answer = request(server, app.host_name, app.at("/"))
     assert {name: answer.headers.get_all(name) for name in sent} == sent, answer
+
+
+# What runs beside its pages: its Redis, its workers, its timers
+
+
+def test_unit_beside_the_pages_runs_now_and_at_boot(host, beside):
+    _, unit = beside
+    service = host.service(unit)
+    assert (service.is_running, service.is_enabled) == (True, True), journal(host, unit)
+
+
+def test_worker_runs_the_current_release(host, beside):
+    app, unit = beside
+    if "-worker-" not in unit:
+        pytest.skip("it runs no code of the release")
+    release = ask(host, "readlink --canonicalize %s", app.current)
+    assert {process.folder for process in processes(host, unit)} == {f"{release}/app"}
+
+
+def test_no_unit_is_left_of_what_the_inventory_no_longer_has(host, app):
+    listing = "systemctl list-unit-files --plain --no-legend 'app-%s-*' | cut -d' ' -f1"
+    found = set(ask(host, listing.replace("%s", app.name)).split())
+    templates = {re.sub("@[0-9]+", "@", unit) for unit in app.beside}
+    jobs = {unit.replace(".timer", ".service") for unit in app.beside if unit.endswith(".timer")}
+    known = templates | jobs
+    assert {unit for unit in found if re.sub("@[0-9]+", "@", unit) not in known} == set()
+
+
+def test_limits_are_those_of_the_inventory(host, app):
+    """Of all its processes together, as systemd holds them."""
+    asked = "systemctl show --property=MemoryMax,CPUQuotaPerSecUSec,TasksMax app-%s.slice"
+    shown = dict(line.split("=", 1) for line in ask(host, asked, app.name).splitlines())
+    memory = int(ask(host, "awk '/^MemTotal/ { print $2 * 1024 }' /proc/meminfo"))
+    wanted = {"memory": "80%", "cpu": "", "tasks": 256, **app.limits}
+    assert int(shown["MemoryMax"]) == pytest.approx(octets(str(wanted["memory"]), memory), rel=0.01)
+    assert shown["TasksMax"] == str(wanted["tasks"])
+    assert (shown["CPUQuotaPerSecUSec"] == "infinity") == (not wanted["cpu"])
+
+
+def octets(text: str, memory: int) -> float:
+    """A size as systemd reads it."""
+    if text.endswith("%"):
+        return memory * float(text[:-1]) / 100
+    return float(text.rstrip("KMGT")) * 1024 ** " KMGT".index(text[-1] if text[-1] in "KMGT" else " ")
+
+
+def test_all_processes_of_the_app_are_within_its_limits(host, app):
+    units = [app.service, *(unit for unit in app.beside if unit.endswith(".service"))]
+    slices = {unit: ask(host, "systemctl show --property=Slice --value %s", unit) for unit in units}
+    assert set(slices.values()) == {f"app-{app.name}.slice"}, slices
+
+
+# Redis
+
+
+def test_redis_answers_the_app(host, redis):
+    assert ask(host, f"{as_user(redis.name)} redis-cli -s %s ping", redis.redis_socket) == "PONG"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    {"port": "0", "appendonly": "yes", "maxmemory-policy": "noeviction", "protected-mode": "yes"}.items(),
+)
+def test_redis_has(host, redis, name, value):
+    said = ask(host, f"redis-cli -s %s --raw config get {name}", redis.redis_socket)
+    assert said.split() == [name, value]
+
+
+def test_redis_listens_on_its_socket_alone(host, redis):
+    assert doors(host, redis.redis_unit) == {redis.redis_socket}
+    assert [each.foreign_sockets for each in processes(host, redis.redis_unit)] == [{}]
+
+
+def test_redis_of_the_package_does_not_run(host, redis):
+    service = host.service("redis-server.service")
+    assert (service.is_running, service.is_enabled) == (False, False), journal(host, "redis-server.service")
+
+
+def test_redis_is_closed_to(host, stranger):
+    app, user = stranger
+    if not app.redis:
+        pytest.skip("the inventory gives it none")
+    assert connect_attempt(host, app.redis_socket, user) == "EACCES", modes(host, app.redis_socket)
+
+
+def test_shared_folder_is_closed_to(host, stranger):
+    app, user = stranger
+    folder = f"/srv/{app.name}/shared/."
+    assert read_attempt(host, folder, user) == "EACCES", modes(host, folder)
 
 
 # Sockets

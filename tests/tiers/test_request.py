@@ -40,7 +40,7 @@ def require_one_host(server):
 
 
 def test_app_is_healthy(server, host, app):
-    answer = request(server, app.host_name, app.health_path)
+    answer = request(server, app.host_name, app.at(app.health_path))
     assert answer.status == 200, f"{answer}\n{journal(host, app.service)}"
 
 
@@ -48,10 +48,10 @@ def test_request_is_a_line_in_the_log_of_nginx(server, host, app):
     """As JSON, which says where it was handed on to."""
     require_traces(server)
     require_one_host(server)
-    answer = request(server, app.host_name, app.health_path)
+    answer = request(server, app.host_name, app.at(app.health_path))
     line = json.loads(ask(host, "grep -F %s /var/log/sanso/nginx/access.jsonl", trace_id(answer)))
     seen = {key: line[key] for key in ("method", "host", "uri", "status", "upstream")}
-    handed_on = {"uri": app.health_path, "upstream": f"unix:{app.socket}"}
+    handed_on = {"uri": app.at(app.health_path), "upstream": f"unix:{app.upstream}"}
     assert seen == {"method": "GET", "host": app.host_name, "status": answer.status, **handed_on}, answer
 
 
@@ -170,7 +170,7 @@ def test_nothing_ended_it_early(followed):
 
 def test_app_is_followed_as_far_as_it_takes_part(server, trace, app):
     require_one_host(server)
-    found = trace(app, app.health_path)
+    found = trace(app, app.at(app.health_path))
     tiers = {"client", "nginx", "uwsgi"} | ({"app"} if app.trace else set())
     assert (found.ok, {span.tier for span in found.spans} - {"mysql"}) == (True, tiers), found.text()
 

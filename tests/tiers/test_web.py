@@ -52,6 +52,19 @@ def test_configuration_is_valid(host):
     assert done.succeeded, done.stderr
 
 
+@pytest.mark.parametrize("port", [80, 443])
+def test_port_is_systemd_s_and_stays_open_while_nginx_restarts(host, port):
+    holders = re.findall(r'"([^"]+)",pid=1,', ask(host, "ss -Hltnp sport = :%s", str(port)))
+    assert set(holders) == {"systemd"}, journal(host, "nginx.socket")
+
+
+def test_nginx_is_connected_with_the_app_s_current_release(server, host, app):
+    """By a link, which a release leads elsewhere while it restarts the app."""
+    if "app" not in server.groups:
+        pytest.skip("the apps are on another host")
+    assert ask(host, "realpath %s", app.upstream) == app.socket
+
+
 # Names
 
 
@@ -203,7 +216,9 @@ def test_body_over_the_limit_is_refused(server, site):
         pytest.skip("the inventory sets no limit")
     length = int(number) * UNITS.get(unit, 1) + 1
     try:
-        answer = request(server, site.name, "/", "POST", headers={"Content-Length": str(length)}, seconds=3)
+        answer = request(
+            server, site.name, site.app.at("/"), "POST", headers={"Content-Length": str(length)}, seconds=3
+        )
     except TimeoutError:
         pytest.fail(f"nginx waits for a body of {length} bytes")
     assert (answer.status, answer.headers["Server"]) == (413, "nginx"), answer
@@ -218,14 +233,14 @@ def security_headers(server, app, answer):
 
 
 def test_answer_of_the_app_has_each_security_header_once(server, site):
-    answer = request(server, site.name)
+    answer = request(server, site.name, site.app.at("/"))
     counts = {name: len(values or []) for name, values in security_headers(server, site.app, answer).items()}
     assert counts == dict.fromkeys(counts, 1), answer
 
 
 def test_answer_of_nginx_itself_has_the_inventory_s_security_headers(server, site):
     """TRACE is nobody's method here: nginx refuses it without asking the app."""
-    answer = request(server, site.name, method="TRACE")
+    answer = request(server, site.name, site.app.at("/"), method="TRACE")
     expected = {name: [value] for name, value in server.headers_of(site.app).items()}
     assert (answer.status, security_headers(server, site.app, answer)) == (405, expected), answer
 
@@ -242,8 +257,10 @@ def test_static_file_has_the_inventory_s_security_headers(server, files, static)
 @pytest.fixture(scope="module")
 def files(host, static):
     """The static files: path below the folder, to size and time of the last change."""
-    folder = f"{static.app.current}/app/{static.folder.strip('/')}/"
-    lines = ask(host, "find -L %s -type f -printf '%%P %%s %%T@\\n'", folder).splitlines()
+    folder = f"{static.app.current}/{static.public}"
+    if not host.file(folder).exists:  # a release of before there was such a folder
+        folder = f"{static.app.current}/app/{static.folder.strip('/')}"
+    lines = ask(host, "find -L %s/ -type f -printf '%%P %%s %%T@\\n'", folder).splitlines()
     found = {path: (int(size), int(float(time))) for path, size, time in (line.rsplit(" ", 2) for line in lines)}
     return found or pytest.skip(f"{folder} holds no file")
 

@@ -13,7 +13,7 @@ IDS = Ids("281c9adbfd07255b1ef3f333bd8581b2", "c90530f0073c31a5")
 NGINX, UWSGI, SERVED, FIRST, SECOND = ("1" * 16, "2" * 16, "3" * 16, "4" * 16, "5" * 16)
 WORKER = 456
 CALL = Call("https://faults.test/slow?a=b", "10.77.0.10")
-SOCKET = "unix:/run/app-faults/current.sock"
+SOCKET = "unix:/run/app-faults/app.sock"
 
 
 def evidence(ids: Ids = IDS, begin: int = BEGIN, scale: float = 1) -> dict:

@@ -8,7 +8,7 @@ from flask import Flask
 from flask_migrate import Migrate
 from sqlalchemy import make_url
 
-from . import api, health, pages, problems, seed, tiers
+from . import api, health, pages, patience, problems, seed, sqlite, tiers
 from .models import db
 from .names import Name
 
@@ -35,14 +35,17 @@ def create_app(config: Mapping | None = None) -> Flask:
     app.url_map.converters["name"] = Name
 
     db.init_app(app)
+    with app.app_context():
+        sqlite.prepare(db.engine)
     Migrate(app, db, directory=Path(__file__).parent / "migrations")
+    patience.init_app(app)
     for concern in (api, pages, health, problems, seed):
         app.register_blueprint(concern.bp)
     return app
 
 
 def engine_options(url: str) -> dict:
-    """How to connect: a connection is tried before use, so that a restart of the database costs no request."""
+    """How to connect: a connection is tried before use, for the database may have been restarted meanwhile."""
     options = {"pool_pre_ping": True, "pool_recycle": 1800}  # seconds; MySQL itself hangs up after 8 hours
     url = make_url(url)
     if url.drivername.endswith("+pymysql"):

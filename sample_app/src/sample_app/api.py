@@ -19,18 +19,21 @@ from werkzeug.exceptions import BadRequest
 from . import models
 from .models import Error
 from .paging import page
+from .patience import patient
+from .reports import report as store
 
 bp = Blueprint("api", __name__, url_prefix="/api/projects/<name:project>/errors")
 
 
 @bp.post("")
 def report(project):
-    id = models.report(project, **fields(body()))
+    id = store(project, **fields(body()))
     url = url_for("pages.error", project=project, id=id, _external=True)
     return {"id": str(id), "url": url}, 201, {"Location": url}
 
 
 @bp.get("")
+@patient
 def errors(project):
     rows, following = page(select(*Error.__table__.columns).where(Error.project == project))
     return {"errors": [as_json(row) for row in rows], "next": following and str(following)}

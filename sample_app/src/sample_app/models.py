@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, BigInteger, Index, String, Text, insert
+from sqlalchemy import JSON, BigInteger, Index, String, Text
 from sqlalchemy.dialects import mysql
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,7 +28,7 @@ class Error(db.Model):
 
     `id` counts down: it is 2**63 - 1 less the microseconds since 1970, so the smallest id is the newest error and
     holds its time; nothing else stores it. Two errors of a project in the same microsecond want the same id: the
-    second takes the next smaller one, as if it had come a microsecond later (see `report`).
+    second takes the next smaller one, as if it had come a microsecond later (see `reports`).
 
     The primary key is (project, id), in this order: a project's newest errors are the start of one range of the
     clustered key, and a page of older ones is the range after an id. No sort, no offset, and what arrives meanwhile
@@ -76,25 +75,7 @@ def fingerprint(type: str, message: str, backtrace: list[str]) -> str:
     return blake2b(f"{type}\n{place}".encode(), digest_size=8).hexdigest()
 
 
-def report(project: str, type: str, message: str, backtrace: list[str], context: dict) -> int:
-    """Store an error that happens now, and return its id. Raises IntegrityError after a hundred taken ids."""
-    row = {
-        "project": project,
-        "fingerprint": fingerprint(type, message, backtrace),
-        "type": type,
-        "message": message,
-        "backtrace": backtrace,
-        "context": context,
-    }
-    id = id_at(datetime.now(UTC))
-    last = id - 99
-    while True:
-        try:
-            db.session.execute(insert(Error).values(id=id, **row))
-            db.session.commit()
-            return id
-        except IntegrityError:
-            db.session.rollback()
-            if id == last:
-                raise
-            id -= 1
+def writing() -> None:
+    """Begin a transaction that will write, which SQLite wants to know; one that has only read is left for it."""
+    db.session.rollback()
+    db.session.connection(execution_options={"writes": True})

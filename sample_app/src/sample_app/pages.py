@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 
 from .models import MAX_ID, Error, db, time_of
 from .paging import page
+from .patience import patient
 
 bp = Blueprint("pages", __name__)
 bp.add_app_template_filter(time_of)
@@ -19,6 +20,7 @@ def plain(value: object) -> str:
 
 
 @bp.get("/")
+@patient
 def projects():
     newest = func.min(Error.id)
     rows = db.session.execute(
@@ -30,6 +32,7 @@ def projects():
 
 
 @bp.get("/projects/<name:project>")
+@patient
 def project(project):
     """A project's groups. It exists from its first error on: before, this is a 404 that says how to report one."""
     groups = (
@@ -48,6 +51,7 @@ def project(project):
 
 
 @bp.get("/projects/<name:project>/groups/<name:fingerprint>")
+@patient
 def group(project, fingerprint):
     these = (Error.project == project, Error.fingerprint == fingerprint)
     rows, following = page(select(Error.id, Error.message).where(*these))
@@ -61,6 +65,7 @@ def group(project, fingerprint):
 
 
 @bp.get(f"/projects/<name:project>/errors/<int(max={MAX_ID}):id>")
+@patient
 def error(project, id):
     error = db.get_or_404(Error, (project, id), description="There is no such error.")
     return render_template("error.html", error=error)

@@ -7,7 +7,7 @@ import click
 from flask import Blueprint
 from sqlalchemy import insert, select
 
-from .models import Error, db, fingerprint, id_at
+from .models import Error, db, fingerprint, id_at, writing
 
 bp = Blueprint("seed", __name__, cli_group=None)
 
@@ -60,6 +60,7 @@ FAULTS = [
 def seed():
     """Add some dozens of errors in three projects. The same ones each time: what is there already stays as it is."""
     rows = list(errors())
+    writing()
     these = Error.id.in_([row["id"] for row in rows])
     there = set(db.session.execute(select(Error.project, Error.id).where(these)))
     missing = [row for row in rows if (row["project"], row["id"]) not in there]

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
+from sanso import sent
 from sanso.ssh import Way
 
-HERE = Path(__file__).parent
-SECONDS = 120
-# Python that has modules and a request in its own text, and prints packed JSON. The modules keep their names there.
-SENT = """
-import base64, gzip, json, sys, types
-for name, source in {modules!r}:
-    module = sys.modules[name] = types.ModuleType(name)
-    exec(compile(source, name, "exec"), module.__dict__)
-answer = module.main(json.loads({request!r}))
-print(base64.b64encode(gzip.compress(json.dumps(answer).encode(), 1)).decode())
-"""
 KEY = secrets.token_hex(16)  # hashes with it can be compared in this process, and mean nothing after it
 
 
@@ -64,18 +50,8 @@ def texts(name: str, way: Way, paths: list[str]) -> dict[str, str]:
 
 def ask(name: str, way: Way, program: str, request: dict) -> dict:
     """Run a program of this package on a server, as root, and return its answer."""
-    done = way.run("sudo -n python3 -", given=script(program, request).encode(), seconds=SECONDS)
-    if done.returncode == 255:
-        raise CouldNotDigest(*way.explain(done.stderr))
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise CouldNotDigest(f"{name} can't be asked: {last}", f"ssh {way.name} sudo python3 --version")
-    return json.loads(gzip.decompress(base64.b64decode(done.stdout)))
-
-
-def script(program: str, request: dict) -> str:
-    """The text of a program with all that it needs."""
-    needed = dict.fromkeys(["server", "program", program])
-    modules = [(f"sanso.digest.{name}", (HERE / f"{name}.py").read_text()) for name in needed]
-    packages = [("sanso", ""), ("sanso.digest", "")]
-    return SENT.format(modules=packages + modules, request=json.dumps(request))
+    modules = [f"sanso.digest.{module}" for module in ("server", "program", program)]
+    try:
+        return sent.ask(name, way, modules, request)
+    except sent.Unanswered as error:
+        raise CouldNotDigest(error.sentence, error.next_step) from error

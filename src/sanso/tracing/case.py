@@ -12,7 +12,9 @@ from sanso.tracing.evidence import Clock
 from sanso.tracing.request import Call, Exchange
 from sanso.tracing.spans import CLIENT, SERVER, Span, ticks, tried
 
-APP_SOCKET = re.compile(r"unix:/run/app-(?P<app>[^/]+)/current\.sock")
+# What nginx's log calls an app: its socket (which had another name on servers of before), or the group of its sockets,
+# which are one, where that could not take the request.
+APP_SOCKET = re.compile(r"unix:/run/app-(?P<app>[^/]+)/(?:app|current)\.sock|app_(?P<full>.+)")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class App:
 
     @property
     def socket(self) -> str:
-        return f"unix:/run/app-{self.name}/current.sock"
+        """By the link to it, as nginx names it."""
+        return f"unix:/run/app-{self.name}/app.sock"
 
     @property
     def unit(self) -> str:
@@ -87,7 +90,8 @@ class Case:
     def app(self) -> App:
         """The described app, or else the one that nginx's upstream names."""
         match = APP_SOCKET.fullmatch(self.upstream)
-        return self.described or App(match["app"] if match else "", trace=self.worker.get("traced", True))
+        name = (match["app"] or match["full"]) if match else ""
+        return self.described or App(name, trace=self.worker.get("traced", True))
 
     @property
     def worker(self) -> dict:

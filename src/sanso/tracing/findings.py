@@ -27,6 +27,7 @@ SOCKET_ERRORS = {
 }
 # What it means later, by the words of nginx, and which tier it is about.
 LATER_ERRORS = {
+    "no live upstreams": ("uwsgi", "all workers are at work, and waiting_max requests wait already"),
     "timed out": ("app", "the app didn't answer in time"),
     "prematurely closed": ("uwsgi", "the worker died: it crashed, ran out of memory, or took longer than app_harakiri"),
     "reset by peer": ("uwsgi", "the worker closed the connection without an answer"),

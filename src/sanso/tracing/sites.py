@@ -32,12 +32,13 @@ def site_of(apps: Sequence[Mapping], what: str, app_name: str = "") -> tuple[str
     if what.startswith("/"):
         app = served[app_name] if app_name else next(iter(served.values()))
         # Any name will do where all names of a domain are the app's.
-        return f"https://{app['server_names'][0].replace('*', 'sanso-trace')}{what}", app
+        return f"https://{app['server_names'][0].replace('*', 'sanso-trace')}{begin(app)}{what}", app
     try:
-        name = Call(what, "").host
+        call = Call(what, "")
     except ValueError as error:
         raise ValueError(f"{error}; a path starts with /") from error
-    app = app_of(apps, name)
+    name = call.host
+    app = app_of(apps, name, call.target)
     if not app:
         known = ", ".join(name for app in served.values() for name in app["server_names"])
         raise CouldNotTrace(f"{name} is no name that is served; {known} is", "with one of these, or only a path")
@@ -46,13 +47,20 @@ def site_of(apps: Sequence[Mapping], what: str, app_name: str = "") -> tuple[str
     return what, app
 
 
-def app_of(apps: Sequence[Mapping], name: str) -> Mapping | None:
-    """The app that is served under a name, or None."""
-    patterns = {pattern: app for app in apps for pattern in app.get("server_names", [])}
+def begin(app: Mapping) -> str:
+    """What stands before each of an app's paths: nothing, or where it begins below its names."""
+    return app.get("path", "/").rstrip("/")
+
+
+def app_of(apps: Sequence[Mapping], name: str, path: str = "/") -> Mapping | None:
+    """The app that is served under a name, at a path of it, or None."""
+    patterns = {pattern for app in apps for pattern in app.get("server_names", [])}
     # The whole name, then the longest *.pattern, then the longest pattern.*
     fitting = [pattern for pattern in patterns if fits(pattern.lower(), name.lower())]
     fitting.sort(key=lambda pattern: ("*" in pattern, pattern.endswith("*"), -len(pattern)))
-    return patterns[fitting[0]] if fitting else None
+    below = [app for app in apps if fitting and fitting[0] in app.get("server_names", [])]
+    below = [app for app in below if f"{path.partition('?')[0]}/".startswith(f"{begin(app)}/")]
+    return max(below, key=lambda app: len(begin(app)), default=None)
 
 
 def fits(pattern: str, name: str) -> bool:

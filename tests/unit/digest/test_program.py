@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sanso import digest
+from sanso import sent
 from sanso.digest import program
 from sanso.digest.server import CouldNotAsk
 
@@ -267,7 +267,8 @@ def test_part_that_fails_is_told_and_the_others_go_on(says, monkeypatch):
 
 
 def test_what_is_sent_needs_nothing_but_python_itself():
-    text = digest.script("program", {"texts": ["/etc/passwd", "/no/such/file"]})
+    modules = ["sanso.digest.server", "sanso.digest.program"]
+    text = sent.script(modules, {"texts": ["/etc/passwd", "/no/such/file"]})
     done = subprocess.run([sys.executable, "-I", "-S", "-"], input=text, capture_output=True, text=True)
     assert done.stderr == ""
     answer = json.loads(gzip.decompress(base64.b64decode(done.stdout)))

@@ -3,161 +3,34 @@
 from __future__ import annotations
 
 import itertools
-import json
 import subprocess
-from pathlib import Path
 
 import pytest
+from app_server import NEW, OLD, Killed
 
-OLD, NEW, HEALTH = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "/readyz"
-
-
-class Killed(BaseException):
-    """As by SIGKILL: nothing of the tool runs after it."""
-
-
-class Server:
-    """A server's commands, as far as the tool uses them: which release runs as which instance, and what it answers."""
-
-    def __init__(self, folder):
-        self.home, self.units, self.sockets = folder / "srv", folder / "units", folder / "run"
-        self.commands, self.running, self.known = [], {}, ""
-        self.bad = {}  # release to the instances that it is no good as
-        self.refused = {}  # a command's word to what it says on its standard error
-        self.moments = itertools.count(1)
-        self.killed_at = self.killed_by = None
-        self.units.mkdir()
-
-    def moment(self):
-        """A moment in which the tool may be killed."""
-        if next(self.moments) == self.killed_at:
-            raise Killed
-
-    def release(self, id, unit="a unit", **how):
-        """Unpack a release, as an engine does."""
-        folder = self.home / "shop/releases" / id
-        (folder / "wheels").mkdir(parents=True)
-        told = {"migrate": f"migrate {id}", "health_path": HEALTH, **how}
-        (folder / "release.json").write_text(json.dumps(told))
-        for kind in ("socket", "service"):
-            (folder / f"unit.{kind}").write_text(f"{unit}: {kind}")
-            (self.units / f"app-shop@.{kind}").write_text(f"{unit}: {kind}")
-        return folder
-
-    def run(self, *command, **options):
-        words = [str(word) for word in command]
-        self.moment()
-        if self.killed_by and set(self.killed_by) <= set(words):
-            raise Killed
-        self.commands.append(words)
-        said = next((text for word, text in self.refused.items() if word in words), "")
-        if not said and words[0] == "systemctl":
-            said = self.systemctl(*words[1:])
-        if not said and words[:3] == ["python3", "-m", "venv"]:
-            (options["cwd"] / "venv").mkdir(exist_ok=True)
-            (options["cwd"] / "venv/whole").unlink(missing_ok=True)
-        if not said and Path(words[0]).name == "pip":
-            (options["cwd"] / "venv/whole").touch()
-        self.moment()
-        return subprocess.CompletedProcess(words, 1 if said else 0, "out of the journal", said)
-
-    def systemctl(self, verb, *words):
-        instance = words[-1].rpartition("@")[2].partition(".")[0] if words else ""
-        if verb == "daemon-reload":
-            self.known = (self.units / "app-shop@.service").read_text()
-        elif verb in ("stop", "kill"):
-            self.running.pop(instance, None)
-        elif verb == "restart":
-            self.running[instance] = (self.home / "shop" / instance).resolve().name
-        return ""
-
-    def ask(self, path, at, host):
-        instance = Path(at).stem
-        id = self.running.get(instance)
-        if id is None or instance in self.bad.get(id, ()):
-            return 500, f"no good: {id}"
-        return (200 if (path, host) == (HEALTH, "shop.test") else 404), ""
-
-    @property
-    def serves(self):
-        """What answers nginx, now and after a restart."""
-        current = self.home / "shop/current"
-        return self.running.get("current"), current.resolve().name if current.is_symlink() else None
-
-    @property
-    def served(self):
-        """What an engine asks."""
-        link = self.home / "shop/current/served"
-        return str(link.readlink()) if link.is_symlink() else None
-
-
-@pytest.fixture
-def server(tmp_path):
-    return Server(tmp_path)
-
-
-@pytest.fixture
-def tool(load, server, monkeypatch):
-    found = load("roles/uwsgi/files/usr/local/sbin/sanso-app")
-    from sanso_app import system, uwsgi  # where the program looks for it
-
-    for name, value in {"HOME": server.home, "UNITS": server.units, "SOCKETS": server.sockets}.items():
-        monkeypatch.setattr(system, name, value)
-    monkeypatch.setattr(system, "run", server.run)
-    monkeypatch.setattr(uwsgi, "ask", server.ask)
-    replace = system.replace
-
-    def replace_or_die(path, make):
-        server.moment()
-        replace(path, make)
-        server.moment()
-
-    monkeypatch.setattr(system, "replace", replace_or_die)
-    return found
-
-
-@pytest.fixture
-def release(tool, monkeypatch, capsys):
-    """release(id) runs the verb: (exit code, what it said)."""
-
-    def release(id, seconds=0, kept=5):
-        words = ["release", "shop", id, "--host=shop.test", f"--seconds={seconds}", f"--kept={kept}"]
-        monkeypatch.setattr("sys.argv", ["sanso-app", *words])
-        code = tool.main()
-        return code, capsys.readouterr().err
-
-    return release
-
-
-@pytest.fixture
-def old(server, release):
-    """One release serves."""
-    server.release(OLD)
-    assert release(OLD) == (0, "")
-    assert (server.serves, server.served) == ((OLD, OLD), OLD)
-    server.commands.clear()
+OTHER = "cccccccccccc"
 
 
 def test_new_release_serves(server, release, old):
-    folder = server.release(NEW)
+    folder = server.bring(NEW)
     assert release(NEW) == (0, "")
     assert (server.serves, server.served) == ((NEW, NEW), NEW)
     assert not (folder / "wheels").exists()
     assert "candidate" not in server.running
 
 
-def test_migration_runs_as_the_app_with_its_groups_and_nothing_more(server, release, old, monkeypatch):
-    folder = server.release(NEW)
+def test_migration_runs_as_the_app_with_its_groups_and_nothing_more(server, release, old):
+    folder = server.bring(NEW)
     release(NEW)
     (command,) = (words for words in server.commands if words[0] == "systemd-run")
     assert command[-3:] == ["/bin/sh", "-c", f"migrate {NEW}"]
     assert "--property=User=shop" in command
-    assert "--property=SupplementaryGroups=out of the journal" in command
+    assert "--property=SupplementaryGroups=a group" in command
     assert f"--property=EnvironmentFile={folder}/secrets" in command
 
 
 def test_release_without_a_migration_runs_none(server, release, old):
-    server.release(NEW, migrate="")
+    server.bring(NEW, migrate="")
     assert release(NEW)[0] == 0
     assert [words for words in server.commands if words[0] == "systemd-run"] == []
 
@@ -172,6 +45,7 @@ def bad_as(*instances):
 
 # What breaks, the step it breaks, and what the run says.
 FAILURES = {
+    "archive": (refuse("tar", "unexpected end of file"), "Unpack it", "unexpected end of file"),
     "venv": (
         refuse("venv", "no ensurepip"),
         "Install its dependencies from the wheels that came along",
@@ -188,14 +62,16 @@ FAILURES = {
 @pytest.mark.usefixtures("old")
 def test_release_that_fails_says_where_and_why_and_the_one_before_serves(server, release, name):
     break_it, step, said = FAILURES[name]
-    folder = server.release(NEW)
+    folder = server.bring(NEW)
     break_it(server)
     code, text = release(NEW)
     assert code == 1
     assert text.startswith(f'shop: release {NEW} failed at "Release | {step}".\n')
     assert said in text
+    stays = "" if name == "archive" else f" The failed one stays in {folder}."
     if name != "units":  # then they can't be had back either
-        assert text.endswith(f"Release {OLD} keeps serving. The failed one stays in {folder}.\n")
+        assert text.endswith(f"Release {OLD} keeps serving.{stays}\n")
+    assert (folder.exists(), list((server.home / "releases").glob(".*"))) == (bool(stays), [])
     assert (server.serves, server.served) == ((OLD, OLD), OLD)
     assert "candidate" not in server.running
 
@@ -203,7 +79,7 @@ def test_release_that_fails_says_where_and_why_and_the_one_before_serves(server,
 @pytest.mark.parametrize("name", ["migration", "candidate", "current"])
 def test_first_release_that_fails_leaves_none(server, release, name):
     break_it, _, said = FAILURES[name]
-    folder = server.release(NEW)
+    folder = server.bring(NEW)
     break_it(server)
     code, text = release(NEW)
     assert (code, said in text) == (1, True)
@@ -215,22 +91,25 @@ def test_first_release_that_fails_leaves_none(server, release, name):
 @pytest.mark.usefixtures("old")
 def test_units_are_those_of_the_release_that_serves(server, release, instance):
     """Units with which an app does not start would keep the good release from starting again."""
-    server.release(NEW, unit="a bad unit")
+    server.bring(NEW, unit="a bad unit")
     bad_as(instance)(server)
     assert release(NEW)[0] == 1
     assert ((server.units / "app-shop@.service").read_text(), server.known) == ("a unit: service",) * 2
 
 
 def test_one_before_that_does_not_serve_any_more_is_said(server, release, old):
-    server.release(NEW)
+    server.bring(NEW)
+    server.is_watched = False
     server.bad = {NEW: ["current"], OLD: ["current"]}
     code, text = release(NEW)
     assert code == 1
     assert f"Release {OLD}, which served before, does not any more: shop did not answer 200" in text
+    assert "serves, as candidate" in text
+    assert server.reaches_good
     assert server.served is None  # so that the next run tries again
 
 
-MOMENTS = 54  # in which a run may be killed: at least as many as it has
+MOMENTS = 120  # in which a run may be killed: at least as many as it has
 
 BREAKS = {
     "good": lambda server: None,
@@ -244,7 +123,7 @@ BREAKS = {
 @pytest.mark.parametrize("moment", range(1, MOMENTS))
 @pytest.mark.usefixtures("old")
 def test_run_that_is_killed_is_made_good_by_the_next(server, release, how, moment, again):
-    server.release(NEW)
+    server.bring(NEW)
     BREAKS[how](server)
     server.moments, server.killed_at = itertools.count(1), moment
     try:
@@ -254,7 +133,8 @@ def test_run_that_is_killed_is_made_good_by_the_next(server, release, how, momen
     else:
         return  # it has fewer moments
     # What the next start would run is whole.
-    assert (server.home / "shop/current/venv/whole").exists()
+    assert (server.home / "current/venv/installed").exists()
+    assert server.reaches_good
     # Whoever asks then is told a release that runs, or that one is wanted.
     assert server.served in (None, server.running["current"])
     server.killed_at = None
@@ -269,7 +149,7 @@ def test_run_that_is_killed_is_made_good_by_the_next(server, release, how, momen
 @pytest.mark.parametrize("how", BREAKS)
 @pytest.mark.usefixtures("old")
 def test_all_moments_of_a_run_are_tried(server, release, how):
-    server.release(NEW)
+    server.bring(NEW)
     BREAKS[how](server)
     server.moments = itertools.count(1)
     release(NEW)
@@ -279,13 +159,14 @@ def test_all_moments_of_a_run_are_tried(server, release, how):
 @pytest.fixture
 def linked(server, release, old):
     """A run was killed when the new release had become the current one, and nobody had told systemd yet."""
-    server.release(NEW)
+    server.bring(NEW)
     server.killed_by = ["restart", "app-shop@current.service"]
     with pytest.raises(Killed):
         release(NEW)
     server.killed_by = None
     server.commands.clear()
-    assert (server.serves, server.served) == ((OLD, NEW), None)
+    assert (server.reached, server.running) == ("candidate", {"candidate": NEW, "current": OLD})
+    assert (server.serves, server.served) == ((NEW, NEW), None)
 
 
 @pytest.mark.usefixtures("linked")
@@ -296,20 +177,28 @@ def test_current_one_is_not_installed_again_though_it_has_never_answered(server,
 
 
 @pytest.mark.usefixtures("linked")
-def test_current_one_that_is_no_good_any_more_goes_before_it_serves(server, release):
-    bad_as("candidate")(server)
+def test_what_a_killed_run_had_wanted_serves_before_anything_else_is_tried(server, release):
+    server.bring(OTHER)
+    server.bad[OTHER] = ["candidate"]
+    assert release(OTHER)[0] == 1
+    assert (server.reached, server.serves, server.served) == ("current", (NEW, NEW), NEW)
+    assert "candidate" not in server.running
+
+
+@pytest.mark.usefixtures("linked")
+def test_one_that_serves_as_the_candidate_alone_goes_when_the_one_before_does(server, release):
+    bad_as("current")(server)
     assert release(NEW)[0] == 1
-    assert (server.serves, server.served) == ((OLD, OLD), OLD)
+    assert (server.reached, server.serves, server.served) == ("current", (OLD, OLD), OLD)
 
 
-@pytest.mark.usefixtures("old")
-def test_release_that_is_a_part_only_says_that_it_never_served(server, release):
-    server.release(NEW)
-    assert release(NEW)[0] == 0
-    server.killed_by = ["--clear"]
-    with pytest.raises(Killed):
-        release(OLD)
-    assert not (server.home / "shop/releases" / OLD / "served").is_symlink()
+@pytest.mark.usefixtures("linked")
+def test_candidate_serves_on_where_nothing_takes_over_from_it(server, release):
+    server.bad = {NEW: ["current"], OLD: ["current"]}
+    code, said = release(NEW)
+    assert code == 1
+    assert "left its candidate serving, and no release takes over from it" in said
+    assert server.reached == "candidate"
 
 
 def test_release_that_serves_is_not_installed_again(server, release, old):
@@ -319,34 +208,129 @@ def test_release_that_serves_is_not_installed_again(server, release, old):
     assert (server.serves, server.served) == ((OLD, OLD), OLD)
 
 
-def test_release_that_served_once_is_installed_again(server, release, old):
-    """Whoever brings it back has unpacked it anew."""
-    server.release(NEW)
+def test_release_that_served_once_is_used_as_it_is(server, release, old):
+    server.bring(NEW)
     release(NEW)
     server.commands.clear()
+    server.bring(OLD, files={"app/x.py": "changed by hand"})
     assert release(OLD) == (0, "")
-    assert [words for words in server.commands if "--clear" in words] != []
+    assert [words for words in server.commands if words[0] in ("tar", "python3")] == []
     assert server.serves == (OLD, OLD)
 
 
+def test_release_that_failed_once_is_unpacked_anew(server, release, old):
+    """Whoever studied it may have changed it."""
+    folder = server.bring(NEW)
+    bad_as("candidate")(server)
+    release(NEW)
+    (folder / "app/x.py").write_text("tried")
+    server.bad.clear()
+    server.bring(NEW)
+    assert release(NEW) == (0, "")
+    assert (folder / "app/x.py").read_text() == ""
+    assert server.record(NEW)["state"] == "served"
+    assert "step" not in server.record(NEW)
+
+
+@pytest.fixture
+def clock(tool, monkeypatch):
+    """Each look at the clock is a second later."""
+    seconds = itertools.count(10)
+    monkeypatch.setattr("sanso_app.system.now", lambda: f"2026-01-01T00:00:{next(seconds)}+00:00")
+
+
+@pytest.mark.usefixtures("clock")
 def test_oldest_releases_go_and_the_one_that_serves_stays(server, release):
     ids = [str(number) * 12 for number in range(5)]
-    for age, id in enumerate(ids):
-        server.release(id)
+    for id in ids:
+        server.bring(id)
         assert release(id, kept=2)[0] == 0
-        folder = server.home / "shop/releases" / id
-        subprocess.run(["touch", "--date", f"@{1000 + age}", folder], check=True)
-    assert sorted(path.name for path in (server.home / "shop/releases").iterdir()) == ids[2:]
+    assert sorted(path.name for path in (server.home / "releases").iterdir()) == ids[2:]
 
 
-def test_release_of_before_there_were_such_links_keeps_serving(server, release):
-    """One that an earlier version installed: no link, no units, nothing said of itself."""
-    folder = server.home / "shop/releases" / OLD
+@pytest.mark.usefixtures("clock", "old")
+def test_two_that_failed_stay_for_study_and_take_no_other_s_place(server, release):
+    ids = [str(number) * 12 for number in range(4)]
+    for id in ids:
+        server.bring(id)
+        server.bad[id] = ["candidate"]
+        assert release(id, kept=1)[0] == 1
+    server.bring(NEW)
+    assert release(NEW, kept=1)[0] == 0
+    assert sorted(path.name for path in (server.home / "releases").iterdir()) == [*ids[2:], OLD, NEW]
+
+
+@pytest.fixture
+def legacy(server):
+    """A release of an earlier version: no link, no units, nothing said of itself; nginx reaches it directly."""
+    folder = server.home / "releases" / OLD
     (folder / "venv").mkdir(parents=True)
-    (server.home / "shop/current").symlink_to(folder)
+    (server.home / "current").symlink_to(folder)
     server.running["current"] = OLD
-    server.release(NEW)
+    server.is_watched = True
+    yield
+    assert server.wrong == []
+
+
+@pytest.mark.usefixtures("legacy")
+def test_release_of_before_there_were_such_links_keeps_serving(server, release):
+    server.bring(NEW)
     bad_as("candidate")(server)
     code, text = release(NEW)
     assert (code, f"Release {OLD} keeps serving." in text) == (1, True)
     assert server.serves == (OLD, OLD)
+
+
+@pytest.mark.usefixtures("legacy")
+def test_release_of_before_there_were_such_links_lets_nobody_down_when_the_first_new_one_comes(server, release):
+    server.bring(NEW)
+    assert release(NEW) == (0, "")
+    assert (server.reached, server.serves) == ("current", (NEW, NEW))
+
+
+# What is reached, and by whom
+
+
+def test_those_who_wait_for_the_current_one_are_served_before_it_changes(server, release, old):
+    server.bring(NEW)
+    server.queue = {"current": [3, 1], "candidate": [1]}
+    assert release(NEW, seconds=5) == (0, "")
+    told = [words[-1] if words[0] == "nsenter" else " ".join(words[1:]) for words in server.commands]
+    asked = [place for place, words in enumerate(told) if words.endswith("/current.sock")]
+    assert len(asked) == 3
+    assert asked[-1] < told.index("restart app-shop@current.service")
+    assert server.queue == {"current": [], "candidate": []}
+
+
+def test_one_that_comes_while_the_candidate_stops_is_served(server, release, old, monkeypatch):
+    """systemd starts the service again, for what lies in its socket."""
+    server.bring(NEW)
+    stop, woken = server.systemctl, iter([True])
+
+    def systemctl(verb, *words):
+        said = stop(verb, *words)
+        if (verb, words) == ("stop", ("app-shop@candidate.service",)) and next(woken, False):
+            server.running["candidate"] = NEW
+        return said
+
+    monkeypatch.setattr(server, "systemctl", systemctl)
+    assert release(NEW, seconds=5) == (0, "")
+    stops = [words for words in server.commands if words[1:] == ["stop", "app-shop@candidate.service"]]
+    assert len(stops) == 2
+    assert "candidate" not in server.running
+
+
+def test_candidate_whose_workers_hang_keeps_no_run_for_ever(server, release, old, monkeypatch):
+    server.bring(NEW)
+    monkeypatch.setattr(server, "queue", {"candidate": [1] * 10**6})
+    assert release(NEW, seconds=0) == (0, "")
+
+
+@pytest.mark.usefixtures("old")
+def test_socket_whose_unit_changed_is_made_anew_while_the_candidate_serves(server, release):
+    (server.sockets / "app-shop/current.sock").touch()
+    subprocess.run(["touch", "--date=@1", server.sockets / "app-shop/current.sock"], check=True)
+    server.bring(NEW, unit="another unit")
+    assert release(NEW) == (0, "")
+    stopped = ["systemctl", "stop", "app-shop@current.socket", "app-shop@current.service"]
+    assert stopped in server.commands

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 TRACE, OTHER = "4bf92f3577b34da6a3ce929d0e0e4736", "a" * 32
-SOCKET = "unix:/run/app-shop/current.sock"
+SOCKET = "unix:/run/app-shop/app.sock"
 
 
 @pytest.fixture(scope="module")

@@ -289,7 +289,7 @@ def test_worker_of_another_unit_or_user_is_red(change, why):
     assert why in wrong(case(lambda seen: seen["processes"][str(WORKER)].update(change)))[UNIT]
 
 
-@pytest.mark.parametrize("upstream", ["unix:/run/app-other/current.sock", "127.0.0.1:8000"])
+@pytest.mark.parametrize("upstream", ["unix:/run/app-other/app.sock", "127.0.0.1:8000"])
 def test_upstream_that_is_not_the_apps_socket_is_red(upstream):
     flaws = wrong(case(lambda seen: seen["nginx"][0].update(upstream=upstream)))
     assert flaws[SOCKET] == upstream

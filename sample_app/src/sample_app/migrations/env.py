@@ -22,7 +22,7 @@ else:
         """A change of a large table may take longer than a request."""
         keywords.pop("read_timeout", None)
 
-    with db.engine.connect() as connection:
+    with db.engine.connect().execution_options(writes=True) as connection:
         context.configure(connection=connection, **options)
         with context.begin_transaction():
             context.run_migrations()

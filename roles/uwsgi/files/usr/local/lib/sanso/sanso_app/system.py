@@ -2,10 +2,16 @@
 # Source: roles/uwsgi/files/usr/local/lib/sanso/sanso_app/system.py
 """A server's commands and files, as all parts of the tool use them."""
 
+import datetime
+import errno
+import json
+import os
+import pwd
 import subprocess
 from pathlib import Path
 
-HOME, UNITS, SOCKETS = Path("/srv"), Path("/etc/systemd/system"), Path("/run")
+HOME, SOCKETS, LOGS = Path("/srv"), Path("/run"), Path("/var/log/sanso")
+UNITS = Path("/etc/systemd/system")
 
 
 def run(*command, **options):
@@ -20,8 +26,13 @@ class Failed(Exception):
     """What went wrong, for a person: what the app itself said, at best."""
 
 
-# What a step may end with: also a full disk, or a release.json that is none.
-PROBLEMS = (Failed, OSError, ValueError, KeyError)
+# What a step may end with: also a full disk, a release.json that is none, or a person's Ctrl-C.
+PROBLEMS = (Failed, OSError, ValueError, KeyError, KeyboardInterrupt)
+
+
+def is_full(error):
+    """Whether a disk was full, which a command can only tell in words."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
 
 
 def succeed(*command, **options):
@@ -34,8 +45,29 @@ def replace(path, make):
     """Let make(other path) take the place of what is at `path`: at every moment it is the old one or the new one."""
     beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)
-    make(beside)
-    beside.replace(path)
+    try:
+        make(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write(path, text, mode=0o640):
+    def make(beside):
+        beside.touch(mode)
+        beside.chmod(mode)
+        beside.write_text(text)
+
+    replace(path, make)
+
+
+def read_json(path):
+    """What a file of the tool's own says; nothing where it isn't there, or half of one."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def newer(path, other):
@@ -43,3 +75,17 @@ def newer(path, other):
         return path.stat().st_mtime > other.stat().st_mtime
     except FileNotFoundError:
         return False
+
+
+def now():
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def time_of(path):
+    """When a file or a folder was changed last."""
+    return datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(timespec="seconds")
+
+
+def account():
+    """Who asks: the one that sudo came from, where it did."""
+    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
