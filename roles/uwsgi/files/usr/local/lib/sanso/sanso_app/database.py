@@ -10,7 +10,7 @@ import hashlib
 import json
 from datetime import datetime
 
-from sanso_app import system, uwsgi
+from sanso_app import history, system, uwsgi
 from sanso_app.app import how
 from sanso_app.mysql import MySQL
 from sanso_app.snapshots import Snapshots, Swap, now
@@ -43,8 +43,7 @@ def record(folder):
 
 
 def note(folder, **more):
-    text = json.dumps(record(folder) | more)
-    system.replace(folder / "record.json", lambda path: path.write_text(text))
+    history.note(folder, **more)
 
 
 def digest(texts):
