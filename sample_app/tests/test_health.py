@@ -12,7 +12,7 @@ def test_health_does_not_ask_the_database(client_without_database):
 
 def test_a_migrated_database_is_ready(client):
     answer = client.get("/readyz")
-    assert (answer.status_code, answer.json) == (200, {"status": "ok", "migration": "0001"})
+    assert (answer.status_code, answer.json) == (200, {"status": "ok", "migration": "0002"})
 
 
 def test_a_database_that_is_down_is_not_ready(client_without_database):
@@ -48,4 +48,4 @@ def test_a_database_ahead_of_the_code_is_ready(app, client):
 
 def test_the_last_migration_is_not_outdated(app):
     with app.app_context():
-        assert "0001" not in health.outdated()
+        assert "0002" not in health.outdated()

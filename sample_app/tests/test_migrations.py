@@ -27,6 +27,8 @@ def test_the_migrations_can_be_taken_back(app, runner):
         "PRIMARY KEY (project, id)",
         "CHARSET=utf8mb4",
         "CREATE INDEX error_by_group ON error (project, fingerprint, id)",
+        "state VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL",
+        "CREATE INDEX delivery_by_state ON delivery (state, due)",
     ],
 )
 def test_mysql_gets_its_own_types(definition):

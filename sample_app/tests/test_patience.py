@@ -92,7 +92,7 @@ def test_a_database_that_hangs_is_not_waited_for(tries):
     "path",
     [
         *("/", "/projects/shop", "/projects/shop/groups/{group}", "/projects/shop/errors/{id}"),
-        "/api/projects/shop/errors",
+        *("/projects/shop/webhooks", "/api/projects/shop/webhooks", "/api/projects/shop/errors"),
     ],
 )
 def test_whatever_reads_waits(client, report, clock, monkeypatch, path):

@@ -1,10 +1,10 @@
 import pymysql
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from sample_app import patience
-from sample_app.models import Error, db, id_at
+from sample_app.models import Delivery, Error, db, id_at
 from sample_app.reports import report
 
 REPORT = {"project": "shop", "type": "KeyError", "message": "", "backtrace": [], "context": {}}
@@ -61,7 +61,19 @@ def test_a_commit_without_an_answer_stores_the_error_once(breaking, done):
     assert stored() == [id]
 
 
+def test_a_commit_without_an_answer_stores_the_webhook_once(breaking):
+    breaking(done=True)
+    id = report(**REPORT, delivery={"state": "queued", "receiver": "https://example.org", "due": 1})
+    assert db.session.scalars(select(Delivery.id)).all() == [id]
+
+
 def test_what_another_stored_with_the_same_id_meanwhile_is_not_taken_for_ones_own(breaking, stopped_clock):
     breaking(done=False, meanwhile=lambda: report(**REPORT | {"message": "another"}))
     assert report(**REPORT) == id_at(stopped_clock) - 1
     assert len(stored()) == 2
+
+
+def test_an_error_without_its_webhook_is_not_stored():
+    with pytest.raises(IntegrityError):
+        report(**REPORT, delivery={"state": None, "receiver": "https://example.org", "due": 1})
+    assert db.session.scalar(select(func.count()).select_from(Error)) == 0

@@ -262,8 +262,9 @@ def names_of(app: dict) -> list[str]:
 
 
 def places_of(app: dict) -> set[str]:
-    """The URL paths that are its own, but / alone."""
-    return {str(place).rstrip("/") for place in [app.get("path", "/"), *app.get("static", {})]} - {""}
+    """The URL paths that are its own, but / alone. Its static files are below its own path, as all that it has."""
+    path = str(app.get("path", "/")).rstrip("/")
+    return {path, *(f"{path}/{str(prefix).strip('/')}" for prefix in app.get("static", {}))} - {""}
 
 
 def of_neighbours(apps: list[dict]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import shlex
+import textwrap
 from dataclasses import dataclass
 
 import click
@@ -83,7 +84,11 @@ def origin(release: dict) -> str:
     """Where a release comes from: its version, its commit, and what that says."""
     commit = release.get("commit") or ""
     dirty = ", with changes that no commit has" if release.get("dirty") else ""
-    words = [release.get("version") or "", commit[:10], release.get("subject") or ""]
+    words = [
+        release.get("version") or "",
+        commit[:10],
+        textwrap.shorten(release.get("subject") or "", 50, placeholder="…"),
+    ]
     return " ".join(word for word in words if word) + dirty
 
 
@@ -104,3 +109,29 @@ def sites(described: Inventory, wanted: list[App]) -> list[tuple[str, str]]:
     """(server name, address) of those apps that a browser can ask for."""
     named = {names[0] for each in wanted if (names := each.description.get("server_names"))}
     return [site for site in described.sites() if site[0] in named]
+
+
+# What runs beside an app's pages, by its description
+
+
+def redis_of(app: dict) -> list[str]:
+    return [f"app-{app['name']}-redis.service"] if app.get("redis") else []
+
+
+def workers_of(app: dict) -> dict[str, list[str]]:
+    """Worker to its units."""
+    return {
+        name: [f"app-{app['name']}-worker-{name}@{number}.service" for number in range(1, said.get("count", 1) + 1)]
+        for name, said in app.get("workers", {}).items()
+    }
+
+
+def jobs_of(app: dict) -> dict[str, str]:
+    """Job to its unit, without its kind: .timer says when it is due, .service is what it does."""
+    return {name: f"app-{app['name']}-job-{name}" for name in app.get("schedule", {})}
+
+
+def beside(app: dict) -> list[str]:
+    """What is started, and stays."""
+    workers = [unit for units in workers_of(app).values() for unit in units]
+    return [*redis_of(app), *workers, *(f"{job}.timer" for job in jobs_of(app).values())]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import testinfra
 import yaml
 
-from sanso import inventory
+from sanso import apps, inventory
 from sanso.ssh import CONTROL, Way
 
 ROLES = Path(__file__).parents[2] / "roles"
@@ -60,15 +60,12 @@ class App:
         return f"/run/app-{self.name}-redis/redis.sock"
 
     def worker_units(self, name: str) -> list[str]:
-        numbers = range(1, self.workers[name].get("count", 1) + 1)
-        return [f"app-{self.name}-worker-{name}@{number}.service" for number in numbers]
+        return apps.workers_of(asdict(self))[name]
 
     @property
     def beside(self) -> list[str]:
         """The units that run beside its pages."""
-        redis = [self.redis_unit] if self.redis else []
-        timers = [f"app-{self.name}-job-{name}.timer" for name in self.schedule]
-        return [*redis, *(unit for name in self.workers for unit in self.worker_units(name)), *timers]
+        return apps.beside(asdict(self))
 
     @property
     def upstream(self) -> str:

@@ -105,13 +105,15 @@ def test_limits_are_those_of_the_inventory(host, app):
     shown = dict(line.split("=", 1) for line in ask(host, asked, app.name).splitlines())
     memory = int(ask(host, "awk '/^MemTotal/ { print $2 * 1024 }' /proc/meminfo"))
     wanted = {"memory": "80%", "cpu": "", "tasks": 256, **app.limits}
-    assert int(shown["MemoryMax"]) == pytest.approx(octets(str(wanted["memory"]), memory), rel=0.01)
+    assert octets(shown["MemoryMax"], memory) == pytest.approx(octets(str(wanted["memory"]), memory), rel=0.01)
     assert shown["TasksMax"] == str(wanted["tasks"])
     assert (shown["CPUQuotaPerSecUSec"] == "infinity") == (not wanted["cpu"])
 
 
 def octets(text: str, memory: int) -> float:
     """A size as systemd reads it."""
+    if text == "infinity":
+        return float("inf")
     if text.endswith("%"):
         return memory * float(text[:-1]) / 100
     return float(text.rstrip("KMGT")) * 1024 ** " KMGT".index(text[-1] if text[-1] in "KMGT" else " ")

@@ -256,6 +256,9 @@ def two(**other):
 
 def test_apps_share_their_names_by_paths_of_their_own(problems):
     assert problems(**two(path="/other", server_names=["Shop.test"])) == []
+    # Static files are below an app's own path.
+    shared = {"static": {"/static": "static"}}
+    assert problems(apps=[APP | shared, APP | {"name": "other", "path": "/other"} | shared]) == []
 
 
 @pytest.mark.parametrize(

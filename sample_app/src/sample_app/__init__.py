@@ -8,9 +8,19 @@ from flask import Flask
 from flask_migrate import Migrate
 from sqlalchemy import make_url
 
-from . import api, health, pages, patience, problems, seed, sqlite, tiers
+from . import api, deliveries, health, jobs, pages, patience, problems, prune, sealing, seed, sqlite, tiers
 from .models import db
 from .names import Name
+
+# The environment variables that it takes; what each of them is, README.md says.
+SETTINGS = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "WEBHOOK_KEY",
+    "WEBHOOK_CONCURRENCY",
+    "WEBHOOK_ATTEMPTS",
+    "WEBHOOK_ALLOW_PRIVATE",
+)
 
 
 def create_app(config: Mapping | None = None) -> Flask:
@@ -18,7 +28,7 @@ def create_app(config: Mapping | None = None) -> Flask:
 
     Opens no connection to the database, so that uWSGI may fork after it: each worker opens its own.
     """
-    config = config or {"DATABASE_URL": os.environ.get("DATABASE_URL")}
+    config = config or {name: os.environ.get(name) for name in SETTINGS}
     if not config["DATABASE_URL"]:
         raise RuntimeError("Set DATABASE_URL to the database's SQLAlchemy URL, for example sqlite:////tmp/faults.db")
 
@@ -35,11 +45,12 @@ def create_app(config: Mapping | None = None) -> Flask:
     app.url_map.converters["name"] = Name
 
     db.init_app(app)
+    Migrate(app, db, directory=Path(__file__).parent / "migrations")
     with app.app_context():
         sqlite.prepare(db.engine)
-    Migrate(app, db, directory=Path(__file__).parent / "migrations")
-    patience.init_app(app)
-    for concern in (api, pages, health, problems, seed):
+    for extension in (patience, sealing, jobs):
+        extension.init_app(app)
+    for concern in (api, pages, deliveries, health, problems, seed, prune):
         app.register_blueprint(concern.bp)
     return app
 

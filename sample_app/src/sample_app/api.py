@@ -4,7 +4,8 @@ A report is a JSON object of
 - `type`: 1 to 200 characters, not blank, such as the exception's class;
 - `message`: up to 10,000 characters;
 - `backtrace`, optional: up to 200 calls of up to 1,000 characters each, the innermost first;
-- `context`, optional: an object of anything that helps, up to 16 KiB and 32 levels.
+- `context`, optional: an object of anything that helps, up to 16 KiB and 32 levels;
+- `webhook`, optional: whom to tell (see `webhooks.py`).
 
 A body that isn't JSON is a 400, or a 415 if it doesn't say that it is; JSON that isn't such an object is a 422.
 """
@@ -13,11 +14,11 @@ import json
 import math
 
 from flask import Blueprint, abort, request, url_for
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from werkzeug.exceptions import BadRequest
 
-from . import models
-from .models import Error
+from . import webhooks
+from .models import Error, as_json
 from .paging import page
 from .patience import patient
 from .reports import report as store
@@ -27,9 +28,15 @@ bp = Blueprint("api", __name__, url_prefix="/api/projects/<name:project>/errors"
 
 @bp.post("")
 def report(project):
-    id = store(project, **fields(body()))
+    values = fields(body())
+    webhook = values.pop("webhook")
+    id = store(project, **values, delivery=webhook)
     url = url_for("pages.error", project=project, id=id, _external=True)
-    return {"id": str(id), "url": url}, 201, {"Location": url}
+    answer = {"id": str(id), "url": url}
+    if webhook:
+        webhooks.enqueue_new(project, id)
+        answer["webhook"] = url_for("deliveries.delivery", project=project, id=id, _external=True)
+    return answer, 201, {"Location": url}
 
 
 @bp.get("")
@@ -37,18 +44,6 @@ def report(project):
 def errors(project):
     rows, following = page(select(*Error.__table__.columns).where(Error.project == project))
     return {"errors": [as_json(row) for row in rows], "next": following and str(following)}
-
-
-def as_json(row: Row) -> dict:
-    return {
-        "id": str(row.id),
-        "time": models.time_of(row.id).isoformat(timespec="microseconds"),
-        "group": row.fingerprint,
-        "type": row.type,
-        "message": row.message,
-        "backtrace": row.backtrace,
-        "context": row.context,
-    }
 
 
 def body() -> object:
@@ -60,11 +55,11 @@ def body() -> object:
 
 
 def fields(report: object) -> dict:
-    """The four fields of `report`, checked: what passes fits the database."""
+    """The fields of `report`, checked: what passes fits the database."""
     if not isinstance(report, dict):
         abort(422, "The body must be a JSON object.")
     check_plain(report)
-    if unknown := sorted(report.keys() - {"type", "message", "backtrace", "context"}):
+    if unknown := sorted(report.keys() - {"type", "message", "backtrace", "context", "webhook"}):
         abort(422, f"Unknown field: {unknown[0][:100]}.")
 
     backtrace, context = report.get("backtrace", []), report.get("context", {})
@@ -76,7 +71,13 @@ def fields(report: object) -> dict:
         abort(422, "type must be a string of 1 to 200 characters, and not blank.")
     if not is_text(report.get("message"), 0, 10_000):
         abort(422, "message must be a string of at most 10000 characters.")
-    return {"type": report["type"], "message": report["message"], "backtrace": backtrace, "context": context}
+    return {
+        "type": report["type"],
+        "message": report["message"],
+        "backtrace": backtrace,
+        "context": context,
+        "webhook": webhooks.accepted(report["webhook"]) if "webhook" in report else None,
+    }
 
 
 def is_text(value: object, least: int, most: int) -> bool:

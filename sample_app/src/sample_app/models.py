@@ -1,11 +1,11 @@
-"""What is stored: one table of errors, whose primary key lists each project's newest first."""
+"""What is stored: a table of errors, whose primary key lists each project's newest first, and one of their webhooks."""
 
 import re
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, BigInteger, Index, String, Text
+from sqlalchemy import JSON, BigInteger, Index, Row, String, Text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -28,7 +28,7 @@ class Error(db.Model):
 
     `id` counts down: it is 2**63 - 1 less the microseconds since 1970, so the smallest id is the newest error and
     holds its time; nothing else stores it. Two errors of a project in the same microsecond want the same id: the
-    second takes the next smaller one, as if it had come a microsecond later (see `reports`).
+    second takes the next smaller one, as if it had come a microsecond later (see `report`).
 
     The primary key is (project, id), in this order: a project's newest errors are the start of one range of the
     clustered key, and a page of older ones is the range after an id. No sort, no offset, and what arrives meanwhile
@@ -52,6 +52,28 @@ class Error(db.Model):
     )
 
 
+class Delivery(db.Model):
+    """The webhook of an error, whose key it has. This row is the job, and holds all that it takes: what is queued in
+    Redis is no more than its key. So nothing is lost with Redis, and a job that is queued twice is done once.
+
+    Times are whole seconds since 1970.
+    """
+
+    project: Mapped[str] = mapped_column(Key, primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    state: Mapped[str] = mapped_column(Key)  # queued, delivered or failed
+    receiver: Mapped[str] = mapped_column(String(300))  # of its URL only what is no secret: scheme, host and port
+    sealed: Mapped[str | None] = mapped_column(Text)  # URL, secret and headers, encrypted; gone once it is delivered
+    attempts: Mapped[int] = mapped_column(default=0)
+    status: Mapped[int | None]  # what the receiver last answered
+    said: Mapped[str] = mapped_column(String(200), default="")  # how the last attempt went, for people
+    due: Mapped[int] = mapped_column(BigInteger)  # no attempt begins before
+    queued: Mapped[int | None] = mapped_column(BigInteger)  # when its key last went into Redis
+    ended: Mapped[int | None] = mapped_column(BigInteger)  # when it was delivered or given up
+
+    __table_args__ = (Index("delivery_by_state", "state", "due"), {"mysql_charset": "utf8mb4"})
+
+
 def id_at(time: datetime) -> int:
     """The id of an error at `time`."""
     return MAX_ID - (time - EPOCH) // timedelta(microseconds=1)
@@ -73,6 +95,19 @@ def fingerprint(type: str, message: str, backtrace: list[str]) -> str:
         flags=re.IGNORECASE,
     )
     return blake2b(f"{type}\n{place}".encode(), digest_size=8).hexdigest()
+
+
+def as_json(row: Row | Error) -> dict:
+    """An error as other programs read it."""
+    return {
+        "id": str(row.id),
+        "time": time_of(row.id).isoformat(timespec="microseconds"),
+        "group": row.fingerprint,
+        "type": row.type,
+        "message": row.message,
+        "backtrace": row.backtrace,
+        "context": row.context,
+    }
 
 
 def writing() -> None:

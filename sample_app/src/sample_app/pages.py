@@ -5,7 +5,7 @@ import json
 from flask import Blueprint, abort, render_template, request
 from sqlalchemy import func, select
 
-from .models import MAX_ID, Error, db, time_of
+from .models import MAX_ID, Delivery, Error, db, time_of
 from .paging import page
 from .patience import patient
 
@@ -28,7 +28,8 @@ def projects():
         .group_by(Error.project)
         .order_by(newest)
     )
-    return render_template("projects.html", projects=rows.all())
+    failed = select(Delivery.project, func.count()).where(Delivery.state == "failed").group_by(Delivery.project)
+    return render_template("projects.html", projects=rows.all(), failed=dict(db.session.execute(failed).all()))
 
 
 @bp.get("/projects/<name:project>")
@@ -46,8 +47,10 @@ def project(project):
         .join(groups, Error.id == groups.c.newest)
         .where(Error.project == project)
     )
+    states = select(Delivery.state, func.count()).where(Delivery.project == project).group_by(Delivery.state)
+    webhooks = dict(db.session.execute(states).all())
     status = 200 if rows or "after" in request.args else 404
-    return render_template("project.html", project=project, groups=rows, following=following), status
+    return render_template("project.html", project=project, groups=rows, following=following, webhooks=webhooks), status
 
 
 @bp.get("/projects/<name:project>/groups/<name:fingerprint>")
@@ -68,4 +71,4 @@ def group(project, fingerprint):
 @patient
 def error(project, id):
     error = db.get_or_404(Error, (project, id), description="There is no such error.")
-    return render_template("error.html", error=error)
+    return render_template("error.html", error=error, delivery=db.session.get(Delivery, (project, id)))

@@ -5,13 +5,15 @@ from datetime import UTC, datetime
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
-from .models import Error, db, fingerprint, id_at, writing
+from .models import Delivery, Error, db, fingerprint, id_at, writing
 from .patience import patiently
 
 
-def report(project: str, type: str, message: str, backtrace: list[str], context: dict) -> int:
-    """Store an error that happens now, and return its id: from then on it is in the database. Raises IntegrityError
-    after a hundred taken ids.
+def report(
+    project: str, type: str, message: str, backtrace: list[str], context: dict, delivery: dict | None = None
+) -> int:
+    """Store an error that happens now, and its webhook if it has one, and return its id: from then on they are in the
+    database. Raises IntegrityError after a hundred taken ids.
 
     When the database goes away during COMMIT, nobody knows whether that was done. It is found out by the id, which
     stays the same: if it is taken when the database is back, and by this very error, it was.
@@ -34,6 +36,8 @@ def report(project: str, type: str, message: str, backtrace: list[str], context:
             try:
                 writing()
                 db.session.execute(insert(Error).values(id=id, **row))
+                if delivery:
+                    db.session.execute(insert(Delivery).values(project=project, id=id, **delivery))
             except IntegrityError:
                 db.session.rollback()
                 if unanswered == id and is_there(row | {"id": id}):

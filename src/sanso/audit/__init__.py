@@ -18,11 +18,12 @@ from dataclasses import asdict, dataclass, field
 
 import yaml
 
+from sanso import apps
 from sanso.audit import lynis, ports, record, ssh_server, tls, units, waivers, yardsticks
 from sanso.audit.model import FAIL, CouldNotAudit, Figure, Finding, NotInstalled, Outcome, Target
 from sanso.audit.running import Running
 from sanso.audit.waivers import AUDITORS, Waiver
-from sanso.audit.yardsticks import Aim
+from sanso.audit.yardsticks import NETWORKED, Aim
 from sanso.inventory import Host, Inventory
 from sanso.project import ROOT
 from sanso.ssh import Way
@@ -145,9 +146,25 @@ def numeric(address: str) -> str:
 
 
 def units_of(host: Host) -> dict[str, str]:
-    apps = {f"app-{app['name']}": f"app-{app['name']}@current.service" for app in host.get("apps", [])}
-    tiers = {"web": {"nginx": "nginx.service"}, "db": {"mysql": "mysql.service"}, "app": apps}
+    of_apps = {name: unit for app in host.get("apps", []) for name, unit in units_of_app(app).items()}
+    tiers = {"web": {"nginx": "nginx.service"}, "db": {"mysql": "mysql.service"}, "app": of_apps}
     return {name: unit for tier, those in tiers.items() if tier in host.groups for name, unit in those.items()}
+
+
+def units_of_app(app: dict) -> dict[str, str]:
+    """Of each kind one; what may use the network has it in its name, for another aim."""
+
+    def called(unit: str, said: dict) -> str:
+        return f"{unit}{NETWORKED if said.get('network') else ''}"
+
+    name = f"app-{app['name']}"
+    found = {called(name, app): f"{name}@current.service"}
+    found |= {unit.removesuffix(".service"): unit for unit in apps.redis_of(app)}
+    workers, schedule = app.get("workers", {}), app.get("schedule", {})
+    found |= {
+        called(units[0].partition("@")[0], workers[each]): units[0] for each, units in apps.workers_of(app).items()
+    }
+    return found | {called(job, schedule[each]): f"{job}.service" for each, job in apps.jobs_of(app).items()}
 
 
 def sites_of(host: Host) -> tuple[str, ...]:

@@ -39,6 +39,8 @@ MODULES = {
     "units": ("systemd_service", "access"),
 }
 APPS_USERS = ("app", "App | Make its user")
+SYSTEMD = "/etc/systemd/system/"
+APPS_UNITS = ("app", "App | Render its units")
 APPS_TABLES = ("app", "Release | Let it serve, once it has answered")
 READING = {"stat", "git", "assert", "fail", "debug", "meta", "block", "include_tasks", "import_tasks"}
 KEYWORDS = {"name", "when", "register", "notify", "loop", "loop_control", "vars", "changed_when", "failed_when", "args"}
@@ -103,7 +105,7 @@ def layers() -> dict[Layer, tuple[str, ...]]:
 def of(section: str, key: str, apps: Collection[str] = ()) -> Origin | None:
     """Who makes what a section of a digest tells of; None where no task of ours names it. apps: their names."""
     if section == "files":
-        return of_path(key)
+        return of_path(key) or (of_apps_unit(PurePosixPath(key).name) if key.startswith(SYSTEMD) else None)
     if section in ("users", "groups") and key in apps:
         return Origin(*APPS_USERS)
     if section in MODULES:
@@ -151,7 +153,12 @@ def of_unit(unit: str) -> Origin | None:
     for path in (f"/etc/systemd/system/{template}", f"/etc/systemd/system/{unit}.d/sanso.conf"):
         named = of_path(path)
         found = found or (named if (named and named.source) or (named and "@" in name) else None)
-    return found
+    return found or of_apps_unit(unit)
+
+
+def of_apps_unit(unit: str) -> Origin | None:
+    """What runs beside an app's pages: no task names each of them."""
+    return Origin(*APPS_UNITS) if re.match(r"app-[a-z0-9_]+[-.]", unit) else None
 
 
 def of_sysctl(name: str) -> Origin | None:

@@ -39,6 +39,7 @@ LEFT_OUT = {
     "/etc/systemd/network/20-host0.network": "a local machine's own address, which the role machine writes",
     "/etc/.pwd.lock": "made by whichever tool was the first to change a password file",
     "/var/lib/mysql/*": "data",
+    "/srv/*/redis/*": "data",
     "/run/*/*.pid": "there while a daemon runs, which its unit says",
     "/run/mysqld/*.lock": "the same",
     "/var/log/*.gz": "how often a log was rotated is the machine's age",
@@ -90,6 +91,7 @@ TRANSIENT = {
     "run-*": "of somebody's systemd-run",
     "run-p*": "of somebody's systemd-run",
     "*@candidate.*": "runs while a release is tried",
+    "app-*-run-[0-9]*.service": "runs while somebody runs a command",
 }
 MOUNTS_OF_LOGINS = ("/run/",)
 TEXT_AT_MOST = 200_000  # bytes of a file that is shown

@@ -31,9 +31,9 @@ def rollback(app, release, with_database, why, path, verbose):
         described = inventory.read(path)
         chosen, release = which(described, app, release)
         reach.require_all(described)
-        values = {"app_only": [chosen.name], "app_by": apps.whoever()}
-        values |= {"app_release": release} if release else {}
-        values |= {"app_with_database": True} if with_database else {}
+        values = {"app": chosen.name, "app_by": apps.whoever()}
+        values |= {"release": release} if release else {}
+        values |= {"with_database": True} if with_database else {}
         values |= {"app_why": why} if why else {}
         log = new_log("rollback")
         settings = {"log": log, "verbose": verbose, "next_step": f"./sanso releases {chosen.name}{described.option}"}

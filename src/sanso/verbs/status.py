@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 
 import click
 
-from sanso import console, inventory, machines, options
+from sanso import apps, console, inventory, machines, options
 from sanso.inventory import Host, Inventory
 from sanso.ssh import Way
 
@@ -16,11 +17,40 @@ RUNS = "active"  # systemd's word for it
 
 
 @dataclass
+class Turn:
+    """A job's last one. at: when it ended, in seconds since 1970; 0 where there was none since the server's start."""
+
+    result: str  # systemd's word for it
+    code: int
+    at: int
+    runs: bool  # just now
+
+    def __str__(self) -> str:
+        if self.runs:
+            return "runs now"
+        if not self.at:
+            return "no turn since the server's start"
+        when = f"{datetime.fromtimestamp(self.at):%Y-%m-%d %H:%M:%S}"
+        return f"last turn {when}: {'done' if self.is_well else f'{self.result}, exit code {self.code}'}"
+
+    @property
+    def is_well(self) -> bool:
+        return self.result == "success"
+
+    @classmethod
+    def read(cls, said: str) -> Turn:
+        shown = dict(word.split("=", 1) for word in said.split())
+        at = int(shown["ExecMainExitTimestamp"].strip("@") or 0)
+        runs = shown["ActiveState"] in ("activating", "active")
+        return cls(shown["Result"], int(shown["ExecMainStatus"]), at, runs)
+
+
+@dataclass
 class State:
     """What was found out about one host.
 
     asked: whether it could be asked at all; problem and next_step: what is wrong with it, and what to do about it;
-    units: by tier, each unit's state; releases: the one that serves, by app.
+    units: by tier, each unit's state; releases: the one that serves, by app; jobs: how each one's last turn ended.
     """
 
     host: str
@@ -31,6 +61,7 @@ class State:
     next_step: str = ""
     units: dict[str, dict[str, str]] = field(default_factory=dict)
     releases: dict[str, str] = field(default_factory=dict)
+    jobs: dict[str, Turn] = field(default_factory=dict)
 
 
 @click.command()
@@ -64,37 +95,45 @@ def look(host: Host, described: Inventory) -> State:
         )
         return state
     way, tiers = Way.to(host), units(host)
-    apps = [app["name"] for app in host.get("apps", [])] if "app" in host.groups else []
-    done = way.run(script([unit for tier in tiers.values() for unit in tier], apps))
+    described_apps = host.get("apps", []) if "app" in host.groups else []
+    names = [app["name"] for app in described_apps]
+    jobs = [job for app in described_apps for job in apps.jobs_of(app).values()]
+    done = way.run(script([unit for tier in tiers.values() for unit in tier], names, jobs))
     lines = done.stdout.splitlines()
-    if done.returncode or len(lines) != sum(map(len, tiers.values())) + len(apps):
+    if done.returncode or len(lines) != sum(map(len, tiers.values())) + len(names) + len(jobs):
         state.asked = False
         state.problem, state.next_step = way.explain(done.stderr)
         return state
     answers = iter(lines)
     state.units = {tier: {unit: next(answers) for unit in those} for tier, those in tiers.items()}
-    state.releases = {app: next(answers) for app in apps}
+    state.releases = {name: next(answers) for name in names}
+    state.jobs = {job: Turn.read(next(answers)) for job in jobs}
     down = {unit: tier for tier, those in state.units.items() for unit, word in those.items() if word != RUNS}
     if down:
         state.problem = f"{', '.join(down)} doesn't run"
         state.next_step = f"./sanso logs{described.option} --tier {next(iter(down.values()))}"
+    elif failed := [job for job, turn in state.jobs.items() if not (turn.is_well or turn.runs)]:
+        state.problem = f"{', '.join(failed)} failed"
+        ssh = ["./sanso", "ssh", *shlex.split(described.option), host.name]
+        state.next_step = f"{shlex.join(ssh)} -- sudo journalctl -u {failed[0]}.service"
     return state
 
 
 def units(host: Host) -> dict[str, list[str]]:
     """The units of each tier that the host is in."""
-    apps = [f"app-{app['name']}@current.service" for app in host.get("apps", [])]
-    tiers = {"web": ["nginx.service"], "app": apps, "db": ["mysql.service"]}
+    those_of = [[f"app-{app['name']}@current.service", *apps.beside(app)] for app in host.get("apps", [])]
+    tiers = {"web": ["nginx.service"], "app": [unit for those in those_of for unit in those], "db": ["mysql.service"]}
     return {tier: those for tier, those in tiers.items() if tier in host.groups}
 
 
-def script(those: list[str], apps: list[str]) -> str:
-    """Shell that prints one line for each unit, its state, and then one for each app, its release's name."""
+def script(those: list[str], names: list[str], jobs: list[str]) -> str:
+    """Shell that prints a line for each unit, its state; then for each app, its release's name; then for each job."""
     ask = [f"systemctl is-active {shlex.join(those)}"] if those else []
-    links = [shlex.quote(f"/srv/{app}/current") for app in apps]
-    return "; ".join(
-        [*ask, *(f'echo "$(basename "$(sudo -n readlink {link} || readlink {link})")"' for link in links), ":"]
-    )
+    links = [shlex.quote(f"/srv/{name}/current") for name in names]
+    ask += [f'echo "$(basename "$(sudo -n readlink {link} || readlink {link})")"' for link in links]
+    show = "systemctl show --timestamp=unix --property=ActiveState,Result,ExecMainStatus,ExecMainExitTimestamp"
+    ask += [f"{show} {shlex.quote(f'{job}.service')} | paste -sd ' '" for job in jobs]
+    return "; ".join([*ask, ":"])
 
 
 def show(state: State):
@@ -106,5 +145,8 @@ def show(state: State):
     for tier, those in state.units.items():
         for unit, word in those.items():
             app = unit.removeprefix("app-").removesuffix("@current.service")
-            release = f", release {state.releases[app]}" if tier == "app" and state.releases.get(app) else ""
-            console.say(f"    {tier:3}  {unit}  {word}{release}", style="" if word == RUNS else "red")
+            more = f", release {state.releases[app]}" if tier == "app" and state.releases.get(app) else ""
+            turn = state.jobs.get(unit.removesuffix(".timer"))
+            is_well = word == RUNS and (turn is None or turn.is_well or turn.runs)
+            more += f", {turn}" if turn else ""
+            console.say(f"    {tier:3}  {unit}  {word}{more}", style="" if is_well else "red")

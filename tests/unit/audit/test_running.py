@@ -213,6 +213,26 @@ def test_units_are_those_of_the_tiers_and_the_apps():
     }
 
 
+def test_units_beside_an_app_s_pages_are_audited_by_what_they_may():
+    busy = {
+        "name": "shop",
+        "redis": True,
+        "workers": {"mail": {"count": 2, "network": True}},
+        "schedule": {"tidy": {"at": "daily"}},
+    }
+    assert auditing.units_of(host(["app"], apps=[busy])) == {
+        "app-shop": "app-shop@current.service",
+        "app-shop-redis": "app-shop-redis.service",
+        "app-shop-worker-mail with the network": "app-shop-worker-mail@1.service",
+        "app-shop-job-tidy": "app-shop-job-tidy.service",
+    }
+
+
+@pytest.mark.parametrize(("name", "aim"), [("app-shop", 0.5), ("app-shop-worker-mail with the network", 1.2)])
+def test_aim_of_an_app_s_unit_says_whether_it_may_use_the_network(name, aim):
+    assert auditing.yardsticks.aim_of(auditing.Figure(f"exposure:{name}", "", 0.2)).value == aim
+
+
 def test_sites_have_names_that_can_be_asked_for():
     assert auditing.sites_of(host(["web"], apps=APPS)) == ("shop.test",)
     assert auditing.sites_of(host(["db"], apps=APPS)) == ()

@@ -33,18 +33,18 @@ def values(programs):
 
 def test_only_app_needs_no_name_and_the_release_before_none(sanso, site, programs):
     assert sanso("rollback").exit_code == 0
-    assert values(programs) == {"app_only": ["faults"], "app_by": "ann"}
+    assert values(programs) == {"app": "faults", "app_by": "ann"}
 
 
 @pytest.mark.parametrize("words", [["faults", "aaaa"], ["aaaa"]])
 def test_release_may_be_named_alone_where_there_is_one_app(sanso, site, programs, words):
     sanso("rollback", *words)
-    assert values(programs)["app_release"] == "aaaa"
+    assert values(programs)["release"] == "aaaa"
 
 
 def test_database_goes_back_only_if_that_is_said(sanso, site, programs):
     sanso("rollback", "--with-database", "--why", "wrong prices")
-    assert values(programs) | {"app_with_database": True, "app_why": "wrong prices"} == values(programs)
+    assert values(programs) | {"with_database": True, "app_why": "wrong prices"} == values(programs)
 
 
 @pytest.mark.parametrize("words", [[], ["aaaa"]])

@@ -82,3 +82,60 @@ def test_json_holds_what_is_shown(sanso, machine, programs):
 )
 def test_host_is_asked_for_the_units_of_its_tiers(groups, expected):
     assert status.units(Host("a", groups, {"apps": APPS})) == expected
+
+
+# What runs beside the pages
+
+BUSY = [{"name": "faults", "redis": True, "workers": {"mail": {"count": 2}}, "schedule": {"tidy": {"at": "daily"}}}]
+WELL = "ActiveState=inactive Result=success ExecMainStatus=0 ExecMainExitTimestamp=@1795300000"
+
+
+def answers(job, worker="active"):
+    return f"print('\\n'.join(['active'] * 3 + ['{worker}'] + ['active'] * 3 + ['20261121', '{job}']))"
+
+
+def test_workers_timers_and_redis_are_asked_too(sanso, machine, programs):
+    machine(apps=BUSY)
+    programs.fake("ssh", answers(WELL))
+    done = sanso("status")
+    assert done.exit_code == 0, done.stdout
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("    app")] == [
+        "app-faults@current.service",
+        "app-faults-redis.service",
+        "app-faults-worker-mail@1.service",
+        "app-faults-worker-mail@2.service",
+        "app-faults-job-tidy.timer",
+    ]
+
+
+def test_worker_that_is_down_is_named(sanso, machine, programs):
+    machine(apps=BUSY)
+    programs.fake("ssh", answers(WELL, worker="activating"))
+    done = sanso("status")
+    assert (done.exit_code, "app-faults-worker-mail@1.service doesn't run" in done.stdout) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "words"),
+    [
+        (WELL, 0, ": done"),
+        ("ActiveState=inactive Result=success ExecMainStatus=0 ExecMainExitTimestamp=", 0, "no turn since"),
+        ("ActiveState=activating Result=success ExecMainStatus=0 ExecMainExitTimestamp=", 0, "runs now"),
+        ("ActiveState=failed Result=exit-code ExecMainStatus=3 ExecMainExitTimestamp=@1795300000", 1, "exit code 3"),
+        ("ActiveState=failed Result=timeout ExecMainStatus=15 ExecMainExitTimestamp=@1795300000", 1, "timeout"),
+    ],
+)
+def test_last_turn_of_a_job_is_shown(sanso, machine, programs, said, code, words):
+    machine(apps=BUSY)
+    programs.fake("ssh", answers(said))
+    done = sanso("status")
+    (line,) = [line for line in done.stdout.splitlines() if "app-faults-job-tidy.timer" in line]
+    assert (done.exit_code, words in line) == (code, True), done.stdout
+
+
+def test_job_that_failed_leads_to_what_it_said(sanso, machine, programs):
+    machine(apps=BUSY)
+    programs.fake("ssh", answers("ActiveState=failed Result=exit-code ExecMainStatus=3 ExecMainExitTimestamp=@1"))
+    assert sanso("status").stdout.splitlines()[-1] == (
+        "  next  ./sanso ssh sanso -- sudo journalctl -u app-faults-job-tidy.service"
+    )

@@ -260,3 +260,36 @@ def test_server_that_refuses_is_told_as_what_it_is(run, tmp_path):
 def test_task_that_no_role_has_is_named(run):
     done = run('command(role, "Do it")', "- name: Do that\n  ansible.builtin.command: 'true'\n")
     assert "the role demo has no task 'Do it'" in done.stderr
+
+
+# Units
+
+SYSTEMCTL = """#!/bin/sh
+case "$*" in
+    "show "*runs*) echo ActiveState=active; echo UnitFileState=enabled ;;
+    "show "*) echo ActiveState=inactive; echo UnitFileState=disabled ;;
+    *) echo "$*" >>"$CALLS.systemctl" ;;
+esac
+"""
+UNITS = """
+- name: Units | Start
+  ansible.builtin.systemd_service: {name: "{{ item }}", state: started, enabled: true}
+  loop: [runs.service, rests.service]
+- name: Units | Stop
+  ansible.builtin.systemd_service: {name: "{{ item }}", state: stopped, enabled: false}
+  loop: [runs.service, rests.service]
+"""
+
+
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    {
+        "Start": ["start rests.service", "enable rests.service"],
+        "Stop": ["stop runs.service", "disable runs.service"],
+    }.items(),
+)
+def test_units_of_a_loop_are_told_what_they_are_not_yet(run, tmp_path, verb, told):
+    write(tmp_path / "bin/systemctl", SYSTEMCTL).chmod(0o755)
+    done = run(f'service(role, "Units | {verb}")', UNITS)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "calls.systemctl").read_text().splitlines() == told

@@ -519,3 +519,54 @@ def test_data_that_is_deleted_is_gone(shop, database, new, monkeypatch):
     monkeypatch.setattr(database, "has_mysql", lambda: False)
     database.delete(shop)
     assert not list(Path(shop.home, "shared").iterdir())
+
+
+# A rollback with the database whose release doesn't serve after all
+
+
+@pytest.fixture
+def gone_back(shop, database, old, new):
+    """The database went back, and the release for it doesn't serve yet."""
+    return database.go_back(shop, new, old)
+
+
+def test_database_that_went_back_for_a_release_that_does_not_serve_is_put_back(shop, database, gone_back):
+    assert "The database is again what it was" in database.settle(shop)
+    assert shop.names() == ["tea", "milk"]
+    assert database.settle(shop) == ""
+
+
+def test_next_run_puts_back_what_a_killed_rollback_has_changed(shop, database, gone_back, new):
+    database.Migration(shop, shop.release("cccccccccccc"), new).begin()
+    assert shop.names() == ["tea", "milk"]
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_database_stays_back_once_its_release_serves(shop, database, gone_back, old, is_told):
+    (shop.home / "current").unlink()
+    (shop.home / "current").symlink_to(old)
+    (old / "served").symlink_to(OLD)
+    if is_told:
+        database.keep(shop)
+    assert database.settle(shop) == ""
+    assert shop.names() == ["tea"]
+
+
+# A release that fails after its migration
+
+
+def test_release_that_fails_after_its_migration_says_what_stays(shop, database, old):
+    migration = database.Migration(shop, shop.release(NEW, {"migrations/0002.py": ""}), old)
+    migration.begin()
+    shop.migrate("0002", SECOND)
+    migration.done()
+    said = migration.stays()
+    assert "Its migration stays: the database is at revision 0002, and was at 0001." in said
+    assert f"Release {OLD} still answers 200 on /readyz" in said
+    assert said.splitlines()[-1].split()[:3] == ["sudo", "sanso-app", "restore"]
+
+
+def test_release_that_migrated_nothing_leaves_nothing(shop, database, old):
+    migration = database.Migration(shop, shop.release(NEW), old)
+    migration.begin()
+    assert migration.stays() == ""

@@ -7,13 +7,12 @@ it is noted in record.json: `revision`, to which its migration led, and `left`, 
 """
 
 import hashlib
-import json
 from datetime import datetime
 
 from sanso_app import history, system, uwsgi
 from sanso_app.app import how
 from sanso_app.mysql import MySQL
-from sanso_app.snapshots import Snapshots, Swap, now
+from sanso_app.snapshots import Snapshots, Swap, marker_of
 from sanso_app.sqlite import SQLite
 from sanso_app.system import PROBLEMS, Failed
 
@@ -25,9 +24,9 @@ DJANGOS_OWN = {"admin", "auth", "contenttypes", "flatpages", "redirects", "sessi
 
 def kind(folder):
     """What release.json says; one of an earlier version doesn't, but what the app is told does."""
-    said, environment = folder / "release.json", folder / "environment"
-    if said.exists() and "database" in (told := json.loads(said.read_text())):
-        return told["database"]
+    environment = folder / "environment"
+    if told := how(folder, "database", ""):
+        return told
     return "mysql" if environment.exists() and "mysql+pymysql://" in environment.read_text() else "none"
 
 
@@ -35,15 +34,6 @@ def of(app, folder):
     """The database of an app, as that release of it has one; None if it has none."""
     found = KINDS.get(kind(folder))
     return found and found(app)
-
-
-def record(folder):
-    file = folder / "record.json"
-    return json.loads(file.read_text()) if file.exists() else {}
-
-
-def note(folder, **more):
-    history.note(folder, **more)
 
 
 def digest(texts):
@@ -115,10 +105,10 @@ class Migration:
         """Note what it is like, and keep it where it may change."""
         if not self.database:
             return
-        Swap(self.app, self.database).settle()
-        self.state, self.at = State(self.database), now()
+        settle(self.app)
+        self.state, self.at = State(self.database), system.now()
         if self.before and kind(self.before) == kind(self.folder):
-            note(self.before, left=self.state.revision)
+            history.note(self.before, left=self.state.revision)
         if how(self.folder, "migrate", "") and not self.nothing_is_pending() and self.database.exists():
             snapshots = Snapshots(self.app)
             snapshots.prune(needed(self.app))
@@ -127,7 +117,7 @@ class Migration:
             self.snapshot = snapshots.take(self.database, self.folder.name, kind=kind(self.folder), **about)
 
     def nothing_is_pending(self):
-        noted = record(self.before) if self.before else {}
+        noted = history.record(self.before) if self.before else {}
         return bool(
             self.state.tool
             and (noted.get("revision"), noted.get("schema")) == (self.state.revision, self.state.digest)
@@ -145,6 +135,13 @@ class Migration:
             "schema": state.digest,
             "snapshot": self.snapshot,
         }
+
+    def stays(self):
+        """Where the release fails after its migration: what state the database is in, and the way back."""
+        if not self.state or not differs(self.state, after := State(self.database)):
+            return ""
+        what = f"Its migration stays: the database is at revision {after.revision}, and was at {self.state.revision}."
+        return f"{what}{self.health()}{self.way_back()}"
 
     def failed(self, error):
         """The error, with what state the database is in, and the way back."""
@@ -169,7 +166,7 @@ class Migration:
         wanted = self.snapshot and Snapshots(self.app).named(self.snapshot)
         if self.before and (found := best(Snapshots(self.app).all(), self.before)) and wanted:
             # What an earlier run left that failed halfway is nothing to go back to.
-            has, noted = found.get("schema"), record(self.before).get("schema")
+            has, noted = found.get("schema"), history.record(self.before).get("schema")
             wanted = found if noted == has != wanted["schema"] else wanted
         if not wanted:
             return ""
@@ -177,6 +174,10 @@ class Migration:
             f"\nTo have the database as it was at {clock(wanted['at'])}, without what was written since:\n"
             f"    sudo sanso-app restore {self.app.name} {wanted['name']}"
         )
+
+
+def differs(before, after):
+    return (before.revision, before.digest) != (after.revision, after.digest)
 
 
 def health(app, release):
@@ -202,7 +203,7 @@ def differences(before, after):
 
 
 def clock(at):
-    return f"{datetime.fromisoformat(at.replace('Z', '+00:00')):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{datetime.fromisoformat(at):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def releases(app):
@@ -212,7 +213,7 @@ def releases(app):
 
 def best(snapshots, release):
     """The snapshot of a schema that a release has served with: the newest one, rather of what its migration left."""
-    noted, own = record(release), kind(release)
+    noted, own = history.record(release), kind(release)
     revisions = {noted.get("revision"), noted.get("left")} - {None, ""}
     fitting = [said for said in snapshots if said["kind"] == own and said["revision"] in revisions]
     exact = [said for said in fitting if said["schema"] == noted.get("schema")]
@@ -230,18 +231,19 @@ def needed(app):
 
 def refusal(app, current, target):
     """Why the target can't serve with the database as it is; empty if it can."""
+    settle(app)
     database = of(app, target)
     if not database:
         return ""
-    has, noted = State(database).revision, record(target)
+    has, noted = State(database).revision, history.record(target)
     if has in (noted.get("revision"), noted.get("left")):
         return ""
     if not noted.get("revision") and current and migrations(current) == migrations(target):
         return ""
     wanted = noted.get("left") or noted.get("revision") or ""
     # Whoever brought the schema to where it is says what else works with it.
-    authors = [folder for folder in releases(app) if record(folder).get("revision") == has]
-    if wanted and any(wanted in declared(folder) for folder in authors):
+    authors = [folder for folder in releases(app) if history.record(folder).get("revision") == has]
+    if wanted and any(wanted in how(folder, "compatible_revisions", []) for folder in authors):
         return ""
     if not wanted:
         why = f"The database is at revision {has}; with which one release {target.name} works is not known here."
@@ -261,15 +263,11 @@ def refusal(app, current, target):
     )
 
 
-def declared(folder):
-    file = folder / "release.json"
-    return json.loads(file.read_text()).get("compatible_revisions", []) if file.exists() else []
-
-
 def go_back(app, current, target):
     """Give the target its database back: the newest snapshot with a schema that it has served with.
 
-    Returns a sentence about what is lost; empty where nothing had to be done.
+    Returns a sentence about what is lost; empty where nothing had to be done. Once the target serves, keep() says so;
+    if it doesn't, settle() puts everything back.
     """
     if not refusal(app, current, target):
         return ""
@@ -277,19 +275,35 @@ def go_back(app, current, target):
     if not found:
         raise Failed(refusal(app, current, target))
     if current and kind(current) == kind(target):
-        note(current, left=revision(app, current))
-    return restored(app, target, found)
+        history.note(current, left=revision(app, current))
+    return restored(app, target, found, target.name)
 
 
-def restored(app, folder, said):
+def keep(app):
+    """The release serves for which the database went back."""
+    marker_of(app).unlink(missing_ok=True)
+
+
+def settle(app):
+    """Put back what a run changed that was killed, or whose release doesn't serve. Returns a sentence, if it did."""
+    said = system.read_json(marker_of(app))
+    if not said:
+        return ""
+    target = app.home / "releases" / said["target"]
+    if said["target"] and app.linked("current") == target and (target / "served").is_symlink():
+        keep(app)
+        return ""
+    Swap(app, KINDS[said["kind"]](app)).take_back()
+    return f"The database is again what it was before snapshot {said['safety']} was taken."
+
+
+def restored(app, folder, said, target=""):
     """Let a snapshot take the place of what is there, which is kept as another. Returns a sentence."""
     database = of(app, folder)
-    swap = Swap(app, database)
-    swap.settle()
-    state = State(database)
+    swap, state = Swap(app, database), State(database)
     serving = app.linked("current")
     about = {"revision": state.revision, "schema": state.digest, "release": serving.name if serving else ""}
-    safety = swap.go(said, kind=kind(folder), **about)
+    safety = swap.go(said, target, kind=kind(folder), **about)
     return (
         f"The database is as it was at {clock(said['at'])}, at revision {said['revision']}. What was written since is "
         f"not in it, but in the snapshot {safety}: sudo sanso-app restore {app.name} {safety}"
@@ -298,6 +312,7 @@ def restored(app, folder, said):
 
 def restore(app, name):
     """Let the snapshot of that name take the place of what is there. Returns what to say of it."""
+    settle(app)
     said = Snapshots(app).named(name)
     serving = app.linked("current")
     folders = [folder for folder in [serving, *releases(app)] if folder and kind(folder) == said["kind"]]

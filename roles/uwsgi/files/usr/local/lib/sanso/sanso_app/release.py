@@ -107,6 +107,7 @@ class Release(Change):
     """A release that an engine has brought, on its way to be the one that serves."""
 
     noted: dict = {}  # noqa: RUF012 -- replaced, never changed
+    migration = None
 
     def steps(self):
         yield "Unpack it", self.unpack
@@ -181,7 +182,7 @@ class Release(Change):
 
     def migrate(self):
         """As the app's user, with its groups and its environment: what it may, and no more."""
-        migration = database.Migration(self.app, self.folder, self.before)
+        self.migration = migration = database.Migration(self.app, self.folder, self.before)
         migration.begin()
         if command := how(self.folder, "migrate", ""):
             # By name there is only one: what a run that was killed has left behind is not overtaken.
@@ -216,7 +217,16 @@ class Release(Change):
         told = {"by": self.by, "why": self.why or None, "seconds": self.seconds, "step": step, "said": said[-LONGEST:]}
         with contextlib.suppress(OSError):
             history.note(self.folder, state=history.FAILED, at=system.now(), **told, **self.noted)
-        return f"The failed one stays in {self.folder}."
+        return f"The failed one stays in {self.folder}.\n{self.stays()}".rstrip()
+
+    def stays(self):
+        """What a migration that was done has left, where a later step failed."""
+        if not self.noted:
+            return ""
+        try:
+            return self.migration.stays()
+        except PROBLEMS as error:
+            return f"What its migration left can't be seen: {error}"
 
     def clean(self):
         """Remove what is older than what is kept, and what nothing uses."""

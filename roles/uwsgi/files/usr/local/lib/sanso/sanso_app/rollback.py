@@ -27,16 +27,20 @@ class Rollback(Change):
     def go_back(self):
         self.lost = database.go_back(self.app, self.before, self.folder)
 
+    def back(self):
+        """First the database: the release that served before would run with one that isn't its own."""
+        try:
+            said = database.settle(self.app)
+        except PROBLEMS as error:
+            said = f"The database could not be put back: {error}"
+        return f"{said}\n{super().back()}".lstrip()
+
     def withdraw(self):
         """What somebody goes back from is not released again by a run that finds nothing newer."""
         if self.before and self.before != self.folder:
             history.note(self.before, state=history.WITHDRAWN, withdrawn_by=self.by, withdrawn_why=self.why or None)
             history.mark(self.before, "withdrawn")
         self.tell(self.action)
-
-    def failed(self, step, said, is_full):
-        super().failed(step, said, is_full)
-        return f"\n{self.lost}" if self.lost else ""
 
 
 def find(app, id):
@@ -101,6 +105,7 @@ def rollback(options):
             if not options.with_database and (said := database.refusal(app, target.before, target.folder)):
                 raise Failed(f"{said}\nNothing was changed; release {target.before.name} serves.")
             target.go()
+            database.keep(app)
             target.withdraw()
             target.finish()
     except PROBLEMS as error:

@@ -18,10 +18,6 @@ PATIENCE = 30  # seconds in which the app comes to an end with what it writes
 SAFETY_KEPT = 2
 
 
-def now():
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def megabytes(count):
     return f"{count / 1e6:.0f} MB"
 
@@ -60,7 +56,7 @@ class Snapshots:
         while (self.folder / f"{name}.json").exists():
             name, count = f"{base}-{count}", count + 1
         file = f"{name}.{database.suffix}"
-        said = {"name": name, "file": file, "why": why, "at": now(), "data": size, **about}
+        said = {"name": name, "file": file, "why": why, "at": system.now(), "data": size, **about}
         half = self.folder / f".{file}"
         with umask(0o077):
             try:
@@ -70,7 +66,7 @@ class Snapshots:
                 half.unlink(missing_ok=True)
             said["bytes"] = (self.folder / file).stat().st_size
             # Last: without it there is none.
-            system.replace(self.folder / f"{name}.json", lambda path: path.write_text(json.dumps(said)))
+            system.write(self.folder / f"{name}.json", json.dumps(said, indent=1) + "\n", mode=0o600)
         return name
 
     def prune(self, needed):
@@ -83,6 +79,11 @@ class Snapshots:
 
 
 MARKER = "restoring.json"
+
+
+def marker_of(app):
+    """What says that a snapshot is on its way to the place of what is there."""
+    return app.home / "snapshots" / MARKER
 
 
 @contextlib.contextmanager
@@ -169,22 +170,23 @@ class Swap:
 
     def __init__(self, app, database):
         self.app, self.database, self.snapshots = app, database, Snapshots(app)
-        self.marker = self.snapshots.folder / MARKER
+        self.marker = marker_of(app)
 
-    def settle(self):
-        """Go back from where a run was killed."""
+    def take_back(self):
+        """Put back what was there before."""
         thaw(self.app)
-        if self.marker.exists():
-            safety = json.loads(self.marker.read_text())["safety"]
-            with still(self.app, self.database):
-                self.put(safety)
-            self.marker.unlink()
+        with still(self.app, self.database):
+            self.put(system.read_json(self.marker)["safety"])
+        self.marker.unlink()
 
     def put(self, name):
         self.database.load(self.snapshots.folder / self.snapshots.named(name)["file"])
 
-    def go(self, said, **about):
-        """Returns the name of the snapshot that holds what was there."""
+    def go(self, said, target="", **about):
+        """Returns the name of the snapshot that holds what was there.
+
+        target: the release for which it is done. Until that serves, the marker says what would have to be put back.
+        """
         path = self.snapshots.folder / said["file"]
         try:
             self.database.check(path)
@@ -198,14 +200,16 @@ class Swap:
             )
         with still(self.app, self.database):
             safety = self.snapshots.take(self.database, "restore", **about)
-            system.replace(self.marker, lambda path: path.write_text(json.dumps({"safety": safety})))
+            marker = {"safety": safety, "kind": said["kind"], "target": target}
+            system.write(self.marker, json.dumps(marker) + "\n", mode=0o600)
             try:
                 self.put(said["name"])
             except BaseException as error:
                 with undisturbed():
                     self.undo(safety, error)
                 raise
-            self.marker.unlink()
+            if not target:
+                self.marker.unlink()
         return safety
 
     def undo(self, safety, error):
