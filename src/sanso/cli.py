@@ -12,6 +12,7 @@ from sanso.project import new_log, relative, version
 from sanso.verbs.audit import audit
 from sanso.verbs.check import check
 from sanso.verbs.deploy import deploy
+from sanso.verbs.doctor import doctor
 from sanso.verbs.down import down
 from sanso.verbs.init import init
 from sanso.verbs.logs import logs
@@ -62,5 +63,5 @@ def main():
     console.speak_json(False)
 
 
-for verb in (init, up, deploy, rollback, releases, run, status, check, audit, trace, logs, ssh, down, test):
+for verb in (init, up, deploy, rollback, releases, run, status, check, doctor, audit, trace, logs, ssh, down, test):
     main.add_command(verb)

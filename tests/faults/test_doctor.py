@@ -1,0 +1,530 @@
+"""`./sanso doctor` names the one cause of a failure, and what mends it; each is made on the machine, and put right."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UNDO = "sanso-faults-undo"  # the machine's own timer puts it right, too, if this process is killed
+MINUTES = 5
+LATEST = 60  # s, that something on the machine may take to happen
+
+
+@dataclass(frozen=True)
+class Fault:
+    """do, undo: for a shell of the machine's root; {app}, {folder} and {release} are the sample app's.
+
+    kind, cause, fix: which finding it has to be, and words that have to be in it.
+    """
+
+    do: str
+    undo: str
+    kind: str
+    cause: str
+    fix: str
+    path: str = ""  # of the URL; empty: the app's health
+
+
+RESTART = (
+    "systemctl reset-failed 'app-{app}@current.*'; systemctl restart app-{app}@current.socket app-{app}@current.service"
+)
+NGINX = "systemctl reset-failed nginx.socket nginx.service; systemctl restart nginx.socket nginx.service"
+# What is written into the release that serves, and taken out again.
+INSERTED = "cp --preserve {release}/{file} /root/kept && cat >> {release}/{file} && " + RESTART
+TAKEN_OUT = "[ ! -e /root/kept ] || cp --preserve /root/kept {release}/{file}; rm -f /root/kept; " + RESTART
+APP, PAGES = "app/src/sample_app/__init__.py", "app/src/sample_app/pages.py"
+# Waits until a page of the release has changed for good or bad: its unit says so.
+FAILED = "; for i in $(seq 50); do systemctl is-active --quiet app-{app}@current.service || break; sleep 0.2; done"
+
+
+def code(text: str, file: str = PAGES) -> str:
+    """A shell's words that add Python to a file of the release, and restart the app."""
+    return f"cat > /root/added <<'END'\n{text}\nEND\n" + INSERTED.replace("{file}", file).replace(
+        "cat >>", "cat /root/added >>"
+    )
+
+
+def without(file: str = PAGES) -> str:
+    return TAKEN_OUT.replace("{file}", file) + "; rm -f /root/added"
+
+
+def on_disk_of_its_own(options: str, fill: str) -> str:
+    """MySQL's data move to a disk that is then filled."""
+    return (
+        "systemctl stop mysql && mkdir -p /root/kept.mysql && mount --bind /var/lib/mysql /root/kept.mysql && "
+        f"mount -t tmpfs -o {options},mode=0700,uid=mysql,gid=mysql sanso-faults /var/lib/mysql && "
+        f"cp -a /root/kept.mysql/. /var/lib/mysql/ && {fill}; "
+        "systemctl start --no-block mysql; "
+        "for i in $(seq 100); do systemctl is-failed --quiet mysql && break; sleep 0.2; done"
+    )
+
+
+BACK_ON_THE_DISK = (
+    "systemctl stop mysql; umount --lazy /var/lib/mysql; umount --lazy /root/kept.mysql; "
+    "systemctl reset-failed mysql; systemctl start mysql"
+)
+BYTES = "size=$(( $(du -sm /root/kept.mysql | cut -f1) + 30 ))m"
+INODES = "nr_inodes=$(( $(du -s --inodes /root/kept.mysql | cut -f1) + 5 ))"
+
+FULL_QUEUE = """
+import socket, time
+held = []
+for _ in range(400):
+    each = socket.socket(socket.AF_UNIX)
+    each.setblocking(False)
+    try:
+        each.connect("{socket}")
+    except BlockingIOError:
+        break
+    held.append(each)
+open("/run/sanso-faults.full", "w").close()
+time.sleep(300)
+"""
+FAKE = """
+import os, socket
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("{socket}.new")
+os.chmod("{socket}.new", 0o666)
+os.rename("{socket}.new", "{socket}")
+listener.listen()
+while True:
+    connection, _ = listener.accept()
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 500 Impostor\\r\\n\\r\\nnobody you know")
+    connection.close()
+"""
+# Binds, and ends: the file stays, and nobody listens.
+LEFT_OVER = """
+import os, socket
+if os.path.lexists("{socket}"):
+    os.unlink("{socket}")
+socket.socket(socket.AF_UNIX).bind("{socket}")
+os.chmod("{socket}", 0o666)
+"""
+PYTHON = "systemd-run --quiet --collect --unit=sanso-faults-python python3 -c {program}"
+NO_PYTHON = "systemctl stop sanso-faults-python.service 2>/dev/null; "
+# MySQL doesn't notice at once that its client has gone.
+NO_SLEEPER = (
+    NO_PYTHON + "mysql -Ne \"SELECT CONCAT('KILL ', id, ';') FROM information_schema.processlist "
+    "WHERE info LIKE '%SLEEP(%' AND id <> CONNECTION_ID()\" | mysql --force; "
+)
+
+
+def python(program: str) -> str:
+    return PYTHON.replace("{program}", shlex.quote(program))
+
+
+KILLED = (
+    "printf 'MESSAGE_ID=fe6faa94e7774663a0da52717891d8ef\\nMESSAGE=killed by the OOM killer\\nUNIT=mysql.service\\n"
+    "INVOCATION_ID=%s\\n' $(systemctl show --property=InvocationID --value mysql.service) | logger --journald && "
+    "journalctl --sync && systemctl mask --runtime --now mysql.service"
+)
+
+FAULTS = {
+    # The way in
+    "firewall": Fault(
+        "nft insert rule inet sanso_firewall input tcp dport 443 drop",
+        "nft -f /etc/nftables.conf",
+        "firewall",
+        "the firewall of",
+        "sudo nft -f /etc/nftables.conf",
+    ),
+    "no rule for the port": Fault(
+        "sed 's/, 443//' /etc/nftables.conf | nft -f -",
+        "nft -f /etc/nftables.conf",
+        "firewall",
+        "doesn't let port 443 in",
+        "sudo nft -f /etc/nftables.conf",
+    ),
+    # nginx
+    "nginx stopped": Fault(
+        "systemctl stop nginx.socket nginx.service",
+        NGINX,
+        "nginx",
+        "nginx isn't running: it was stopped",
+        "sudo systemctl restart nginx",
+    ),
+    "nginx's configuration broken": Fault(
+        "echo 'nonsense on;' > /etc/nginx/conf.d/zz-faults.conf; systemctl restart nginx.service; true",
+        "rm -f /etc/nginx/conf.d/zz-faults.conf; " + NGINX,
+        "nginx_configuration",
+        'unknown directive "nonsense" in /etc/nginx/conf.d/zz-faults.conf:1',
+        "./sanso up",
+    ),
+    "nginx's new configuration broken": Fault(
+        "echo 'nonsense on;' > /etc/nginx/conf.d/zz-faults.conf",
+        "rm -f /etc/nginx/conf.d/zz-faults.conf",
+        "nginx_configuration",
+        "nginx runs with its old configuration, and won't start again",
+        "./sanso up",
+    ),
+    "port taken": Fault(
+        "systemctl stop nginx.socket nginx.service && systemd-run --quiet --collect --unit=sanso-faults-python "
+        "python3 -m http.server 443 && timeout 20 sh -c 'until ss -Hltn sport = 443 | grep -q .; do sleep 0.1; done'; "
+        "systemctl restart nginx.service; true",
+        NO_PYTHON + NGINX,
+        "port_taken",
+        "port 443 is python3's (sanso-faults-python.service)",
+        "sudo systemctl disable --now sanso-faults-python.service && sudo systemctl restart nginx",
+    ),
+    "nginx hangs": Fault(
+        "systemctl kill --signal=STOP nginx.service",
+        "systemctl kill --signal=CONT nginx.service",
+        "nginx",
+        "nginx takes connections, and says nothing",
+        "sudo systemctl restart nginx",
+    ),
+    "server name unknown": Fault(
+        "cp --preserve /etc/nginx/conf.d/sites.conf /root/kept && "
+        "sed -i 's/server_name {host}/server_name other.test/' /etc/nginx/conf.d/sites.conf && "
+        "systemctl reload nginx.service && sleep 0.5",
+        "[ ! -e /root/kept ] || mv /root/kept /etc/nginx/conf.d/sites.conf; systemctl reload nginx.service; sleep 0.5",
+        "server_name",
+        "nginx there knows no site",
+        "./sanso up",
+    ),
+    # The socket
+    "socket gone": Fault(
+        "rm {folder}/current.sock",
+        RESTART,
+        "socket",
+        "was removed",
+        "sudo systemctl restart app-{app}@current.socket app-{app}@current.service",
+    ),
+    "socket's unit stopped": Fault(
+        "systemctl stop app-{app}@current.socket app-{app}@current.service",
+        RESTART,
+        "socket",
+        "app-{app}@current.socket isn't running: it was stopped",
+        "sudo systemctl restart app-{app}@current.socket",
+    ),
+    "socket closed": Fault(
+        "chmod 0600 {folder}/current.sock",
+        "chmod 0660 {folder}/current.sock",
+        "socket_mode",
+        "has the mode 0600",
+        "sudo chmod 0660 {folder}/current.sock",
+    ),
+    "socket another's": Fault(
+        "chown root:root {folder}/current.sock",
+        "chown root:{group} {folder}/current.sock",
+        "socket_mode",
+        "belongs to root:root",
+        "sudo chown root:{group} {folder}/current.sock",
+    ),
+    "folder closed": Fault(
+        "chmod 0700 {folder}",
+        "chmod 0755 {folder}",
+        "socket_mode",
+        "the folder {folder} doesn't let nginx through",
+        "sudo chmod 0755 {folder}",
+    ),
+    "socket left over": Fault(
+        "systemctl stop app-{app}@current.socket app-{app}@current.service; python3 -c "
+        + shlex.quote(LEFT_OVER.replace("{socket}", "{folder}/current.sock")),
+        "rm -f {folder}/current.sock; " + RESTART,
+        "socket",
+        "nobody listens on it",
+        "sudo systemctl restart app-{app}@current.socket app-{app}@current.service",
+    ),
+    "another process on the socket": Fault(
+        "systemctl stop app-{app}@current.socket app-{app}@current.service; "
+        + python(FAKE.replace("{socket}", "{folder}/current.sock"))
+        + "; timeout 20 sh -c 'until test -S {folder}/current.sock; do sleep 0.1; done'",
+        NO_PYTHON + "rm -f {folder}/current.sock; " + RESTART,
+        "peer",
+        "another process than {app} answers on its socket: /usr/bin/python3",
+        "sudo systemctl stop sanso-faults-python.service && ",
+    ),
+    "queue full": Fault(
+        "systemctl kill --signal=STOP app-{app}@current.service; rm -f /run/sanso-faults.full; "
+        + python(FULL_QUEUE.replace("{socket}", "{folder}/current.sock"))
+        + "; timeout 20 sh -c 'until test -e /run/sanso-faults.full; do sleep 0.1; done'",
+        NO_PYTHON + "systemctl kill --signal=KILL app-{app}@current.service; "
+        "systemctl stop app-{app}@current.service app-{app}@current.socket; " + RESTART,
+        "busy",
+        "workers of {app} are at work, and",
+        "processes: 4",
+    ),
+    "link gone": Fault(
+        "rm {folder}/app.sock",
+        "ln -sfn current.sock {folder}/app.sock",
+        "socket_link",
+        "{folder}/app.sock is missing, the link where nginx asks for {app}",
+        "sudo ln -sfn current.sock {folder}/app.sock",
+    ),
+    "link to a release that is no more": Fault(
+        "ln -sfn candidate.sock {folder}/app.sock",
+        "ln -sfn current.sock {folder}/app.sock",
+        "socket_link",
+        "leads to candidate.sock, which doesn't exist",
+        "sudo ln -sfn current.sock {folder}/app.sock",
+    ),
+    # The app
+    "import fails": Fault(
+        code("import nothing_of_that_name", APP) + "; true" + FAILED,
+        without(APP),
+        "app",
+        "{app} doesn't start: ModuleNotFoundError: No module named 'nothing_of_that_name'",
+        "./sanso ",
+    ),
+    "syntax error": Fault(
+        code("def broken(:", APP) + "; true" + FAILED,
+        without(APP),
+        "app",
+        "{app} doesn't start: SyntaxError: invalid syntax",
+        "./sanso ",
+    ),
+    "no release": Fault(
+        "mv /srv/{app}/current /srv/{app}/kept; systemctl restart app-{app}@current.service; true" + FAILED,
+        "[ ! -L /srv/{app}/kept ] || mv -T /srv/{app}/kept /srv/{app}/current; " + RESTART,
+        "release",
+        "no release of {app} can serve",
+        "./sanso deploy",
+    ),
+    "health not 200": Fault(
+        code("\n\n@bp.before_app_request\ndef ill():\n    from flask import abort\n    abort(503, 'out of patience')"),
+        without(),
+        "health",
+        "answers 503: ",
+        "./sanso deploy",
+    ),
+    "page fails": Fault(
+        code("\n\n@bp.get('/broken')\ndef broken():\n    raise LookupError('no such thing')"),
+        without(),
+        "page",
+        "answers 500: LookupError: no such thing",
+        "./sanso trace",
+        path="/broken",
+    ),
+    "worker dies in the request": Fault(
+        code("\n\n@bp.get('/broken')\ndef broken():\n    import os, signal\n    os.kill(os.getpid(), signal.SIGKILL)"),
+        without(),
+        "page",
+        "the worker died",
+        "./sanso trace",
+        path="/broken",
+    ),
+    "no such page": Fault("true", "true", "page", "has no such page", "./sanso trace", path="/nothing/of/that/name"),
+    # The database
+    "mysql stopped": Fault(
+        "systemctl stop mysql.service",
+        "systemctl start mysql.service",
+        "mysql",
+        "MySQL isn't running: it was stopped",
+        "sudo systemctl restart mysql",
+    ),
+    "mysql's configuration broken": Fault(
+        "printf '[mysqld]\\nnonsense = 1\\n' > /etc/mysql/mysql.conf.d/zzz-faults.cnf; systemctl stop mysql.service; "
+        "systemctl start mysql.service; true",
+        "rm -f /etc/mysql/mysql.conf.d/zzz-faults.cnf; systemctl stop mysql.service; "
+        "systemctl reset-failed mysql.service; systemctl start mysql.service",
+        "mysql",
+        "unknown variable 'nonsense=1'",
+        "mysql_extra_settings",
+    ),
+    "login refused": Fault(
+        "mysql -e \"RENAME USER '{app}'@'localhost' TO 'kept'@'localhost'\"; " + RESTART,
+        "mysql -e \"RENAME USER 'kept'@'localhost' TO '{app}'@'localhost'\"; " + RESTART,
+        "mysql_account",
+        "MySQL has no account for the app's user",
+        "./sanso up",
+    ),
+    "no connection left": Fault(
+        "systemctl stop app-{app}@current.service && mysql -e 'SET GLOBAL max_connections = 10' && "
+        "systemd-run --quiet --collect --unit=sanso-faults-python "
+        "--property=User={app} --property=SupplementaryGroups=mysql-clients sh -c "
+        "'for i in $(seq 10); do mysql -e \"SELECT SLEEP(300)\" & done; wait'; "
+        'timeout 20 sh -c \'until mysql -Ne "SHOW STATUS LIKE \\"Threads_connected\\"" | grep -qw 11; '
+        "do sleep 0.2; done'",
+        NO_SLEEPER + "mysql -e 'SET GLOBAL max_connections = {most}'; " + RESTART,
+        "mysql_connections",
+        "all 10 are taken",
+        "mysql_max_connections: 20",
+    ),
+    "socket of mysql closed": Fault(
+        "chmod 0700 /run/mysqld; " + RESTART,
+        "chmod 0750 /run/mysqld; " + RESTART,
+        "mysql_socket",
+        "the app may not open MySQL's socket",
+        "./sanso up",
+    ),
+    "schema not migrated": Fault(
+        "mysql {app} -e 'RENAME TABLE alembic_version TO kept'",
+        "mysql {app} -e 'RENAME TABLE kept TO alembic_version'",
+        "schema",
+        "the schema of {app} isn't what its release expects",
+        "./sanso run",
+    ),
+    "table locked": Fault(
+        "systemd-run --quiet --collect --unit=sanso-faults-python mysql {app} -e "
+        "'LOCK TABLES alembic_version WRITE; SELECT SLEEP(300)' && timeout 20 sh -c "
+        "'until mysql -Ne \"SHOW PROCESSLIST\" | grep -q SLEEP; do sleep 0.2; done'",
+        NO_SLEEPER,
+        "mysql_lock",
+        "holds a lock on {app}.alembic_version",
+        "sudo mysqladmin kill ",
+    ),
+    # The system
+    "disk full": Fault(
+        on_disk_of_its_own(
+            "size=4g",
+            f"mount -o remount,{BYTES} /var/lib/mysql && fallocate -l 30m /var/lib/mysql/filler; "
+            "cat /dev/zero > /var/lib/mysql/rest 2>/dev/null; true",
+        ),
+        BACK_ON_THE_DISK,
+        "disk",
+        "the disk is full: /var/lib/mysql has",
+        "du -x -h -d 3 /var/lib/mysql",
+    ),
+    "inodes used up": Fault(
+        on_disk_of_its_own(
+            "size=4g",
+            f"mount -o remount,{INODES} /var/lib/mysql; for i in $(seq 100); do "
+            "touch /var/lib/mysql/filler.$i 2>/dev/null; done; true",
+        ),
+        BACK_ON_THE_DISK,
+        "inodes",
+        "/var/lib/mysql can hold no more files",
+        "du --inodes",
+    ),
+    "file system read-only": Fault(
+        "mount --bind /srv /srv && mount -o remount,ro,bind /srv",
+        "umount /srv",
+        "read_only",
+        "nothing can be written to /srv",
+        "sudo mount -o remount,rw /srv",
+    ),
+    # A machine on this computer may have no memory controller of its own: systemd's word for it is as it would be.
+    "memory ran out": Fault(
+        KILLED,
+        "systemctl unmask --runtime mysql.service; systemctl start mysql.service",
+        "killed",
+        "memory ran out: the kernel killed a process of mysql.service",
+        "mysql_innodb_buffer_pool_percent",
+    ),
+    # Its clock is this computer's: Python there is told another time.
+    "clock wrong": Fault(
+        "echo 'import time; real = time.time; time.time = lambda: real() + 86400 * 3' > "
+        "$(python3 -c 'import site; print(site.getsitepackages()[0])')/sanso_faults.py && "
+        "echo 'import sanso_faults' > $(python3 -c 'import site; print(site.getsitepackages()[0])')/sanso_faults.pth",
+        "rm -f $(python3 -I -S -c 'import site; print(site.getsitepackages()[0])')/sanso_faults.*",
+        "clock",
+        "3 days ahead of this computer's",
+        "sudo timedatectl set-ntp true",
+    ),
+    "unit failed": Fault(
+        "systemd-run --quiet --unit=sanso-faults-failed /bin/false; "
+        "timeout 20 sh -c 'until systemctl is-failed --quiet sanso-faults-failed; do sleep 0.1; done'",
+        "systemctl reset-failed sanso-faults-failed.service",
+        "unit",
+        "sanso-faults-failed.service has failed",
+        "sudo systemctl restart sanso-faults-failed.service",
+    ),
+}
+
+
+@pytest.fixture
+def run(server):
+    """run(command, *words) as root; it must succeed."""
+    return server.host.check_output
+
+
+@pytest.fixture
+def doctor(pytestconfig, app):
+    """doctor(url) runs the verb: (its exit code, its answer)."""
+
+    def doctor(url="", *, within=()):
+        words = [*within, sys.executable, "-m", "sanso", "doctor", "--json", *([url] if url else [])]
+        words += ["-i", str(pytestconfig.getoption("--inventory").resolve())]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment())
+        assert done.stdout, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    return doctor
+
+
+def environment():
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "src"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+
+
+@contextlib.contextmanager
+def broken(run, do: str, undo: str):
+    """Something is wrong on the machine. Whatever happens here, it is put right: by the machine itself, at last."""
+    timer = f"systemd-run --quiet --collect --unit={UNDO} --on-active={MINUTES}m sh -c %s"
+    run(f"systemctl stop {UNDO}.timer 2>/dev/null; systemctl reset-failed {UNDO}.service 2>/dev/null; {timer}", undo)
+    try:
+        run("bash -c %s", do)
+        yield
+    finally:
+        run(f"systemctl stop {UNDO}.timer")
+        run("bash -c %s", undo)
+
+
+@pytest.fixture
+def healed(ready):
+    """Wait until the app answers again; it may have to start first."""
+    yield
+    deadline = time.monotonic() + LATEST
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if ready().status == 200:
+                return
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def filled(server, app, run):
+    """filled(text) puts this machine's words in."""
+    words = {
+        "{app}": app.name,
+        "{host}": app.host_name,
+        "{folder}": f"/run/app-{app.name}",
+        "{most}": str(server.settings["mysql_max_connections"]),
+        "{group}": server.settings["app_web_group"],
+        "{release}": run(f"readlink -f {app.current}"),
+    }
+
+    def filled(text):
+        for name, value in words.items():
+            text = text.replace(name, value)
+        return text
+
+    return filled
+
+
+def cause(answer) -> dict:
+    (request,) = answer["requests"]
+    assert request["cause"], request
+    return request["cause"]
+
+
+def test_machine_that_is_well_is_said_to_be(doctor):
+    code, answer = doctor()
+    assert (code, [each["cause"] for each in answer["requests"]]) == (0, [None]), answer
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_cause_is_named_with_what_mends_it(server, app, run, healed, filled, doctor, name):
+    fault = FAULTS[name]
+    with broken(run, filled(fault.do), filled(fault.undo)):
+        code, answer = doctor(f"https://{app.host_name}{fault.path}" if fault.path else "")
+    found = cause(answer)
+    assert (code, found["kind"]) == (1, fault.kind), answer
+    assert filled(fault.cause) in found["cause"], found
+    assert filled(fault.fix) in found["fix"], found
+    assert found["evidence"] or fault.path, found
