@@ -31,6 +31,7 @@ class App:
     processes: int
     processes_min: int
     threads: int
+    waiting_max: int
     limits: dict[str, str | int]
     redis: bool
     workers: dict[str, dict]

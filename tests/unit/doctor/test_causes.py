@@ -55,7 +55,14 @@ ILL = {"status": 503, "errno": 0, "text": "HTTP/1.1 503 SERVICE UNAVAILABLE\r\n\
 
 # name: (facts that differ, what else is so, kind, words of the cause, words of the fix)
 SEEN = {
-    "unknown name": ({}, {"app": {}}, "name", "faults.test is no name that is served", "server_names: ["),
+    "unknown name": (
+        {},
+        {"app": {}, "names": ["shop.test"]},
+        "name",
+        "faults.test is no name that is served; shop.test is",
+        "server_names: [shop.test, faults.test]",
+    ),
+    "path that is no app's": ({}, {"app": {}}, "name", "no app begins at https://faults.test/readyz", "path: /"),
     "inventory's address unknown": ({}, {"seen": {"own": []}}, "address", "isn't known", "ansible_host"),
     "name leads nowhere": (
         {},
@@ -630,7 +637,7 @@ def test_certificate_that_lies_there_and_is_not_served_yet_wants_a_reload(ca):
 
 
 def test_fix_names_the_inventory_and_the_host_where_there_are_others():
-    found = causes(down("nginx.service", **STOPPED), option=" -i inventory/mine", several=True)[0]
+    found = causes(down("nginx.service", **STOPPED), reply=REFUSED, option=" -i inventory/mine", several=True)[0]
     assert found.fix == "./sanso ssh -i inventory/mine web1 -- sudo systemctl restart nginx"
 
 
