@@ -11,6 +11,7 @@ from sanso import console, project
 from sanso.cli import main
 
 VERBS = [
+    "init",
     "up",
     "deploy",
     "rollback",
@@ -18,13 +19,13 @@ VERBS = [
     "run",
     "status",
     "check",
+    "doctor",
     "audit",
     "trace",
     "logs",
     "ssh",
-    "down",
-    "test",
 ]
+VERBS += ["down", "test"]
 
 
 def test_verbs_are_listed_as_people_meet_them(sanso):
