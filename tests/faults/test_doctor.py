@@ -71,19 +71,19 @@ def without(file: str = PAGES) -> str:
 def on_disk_of_its_own(options: str, fill: str) -> str:
     """MySQL's data move to a disk that is then filled."""
     return (
-        "systemctl stop mysql && mkdir -p /root/kept.mysql && mount --bind /var/lib/mysql /root/kept.mysql && "
-        f"mount -t tmpfs -o {options},mode=0700,uid=mysql,gid=mysql sanso-faults /var/lib/mysql && "
-        f"cp -a /root/kept.mysql/. /var/lib/mysql/ && {fill}; "
+        "systemctl stop mysql && mkdir -p /root/full && "
+        f"mount -t tmpfs -o {options},mode=0700,uid=mysql,gid=mysql sanso-faults /root/full && "
+        f"cp -a /var/lib/mysql/. /root/full/ && mount --bind /root/full /var/lib/mysql && {fill}; "
         "systemctl start mysql; true"
     )
 
 
 BACK_ON_THE_DISK = (
-    "systemctl stop mysql; umount --lazy /var/lib/mysql; umount --lazy /root/kept.mysql; rmdir /root/kept.mysql; "
+    "systemctl stop mysql; umount --lazy /var/lib/mysql; umount --lazy /root/full; rmdir /root/full; "
     "systemctl reset-failed mysql; systemctl start mysql"
 )
-BYTES = "size=$(( $(du -sm /root/kept.mysql | cut -f1) + 30 ))m"
-INODES = "nr_inodes=$(( $(du -s --inodes /root/kept.mysql | cut -f1) + 5 ))"
+BYTES = "size=$(( $(du -sm /root/full | cut -f1) + 30 ))m"
+INODES = "nr_inodes=$(( $(du -s --inodes /root/full | cut -f1) + 5 ))"
 
 FULL_QUEUE = """
 import socket, time
@@ -341,7 +341,9 @@ FAULTS = {
         )
         + " && "
         + python(BUSY)
-        + "; timeout 20 sh -c 'until ss -Hxl | grep -q \" [1-9][0-9]* *[0-9]* *{folder}/\"; do sleep 0.1; done'",
+        + "; inside=/proc/$(systemctl show --property=MainPID --value app-{app}@current.service)/ns/net; "
+        "export inside; timeout 20 sh -c 'until nsenter --net=$inside ss -Hxl | "
+        'grep -q " [1-9][0-9]* *[0-9]* *{folder}/"; do sleep 0.1; done\'',
         NO_PYTHON + "systemctl kill --signal=KILL app-{app}@current.service; " + without(),
         "busy",
         "workers of {app} are at work, and",
@@ -417,7 +419,7 @@ FAULTS = {
     "disk full": Fault(
         on_disk_of_its_own(
             "size=4g",
-            f"mount -o remount,{BYTES} /var/lib/mysql && fallocate -l 30m /var/lib/mysql/filler; "
+            f"mount -o remount,{BYTES} /root/full && fallocate -l 30m /var/lib/mysql/filler; "
             "cat /dev/zero > /var/lib/mysql/rest 2>/dev/null; true",
         ),
         BACK_ON_THE_DISK,
@@ -428,7 +430,7 @@ FAULTS = {
     "inodes used up": Fault(
         on_disk_of_its_own(
             "size=4g",
-            f"mount -o remount,{INODES} /var/lib/mysql; for i in $(seq 100); do "
+            f"mount -o remount,{INODES} /root/full; for i in $(seq 100); do "
             "touch /var/lib/mysql/filler.$i 2>/dev/null; done; true",
         ),
         BACK_ON_THE_DISK,
