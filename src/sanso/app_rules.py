@@ -46,7 +46,8 @@ GIT_URL = re.compile(r"(https?|ssh|git|file)://|[^/]+@[^/]+:")
 VERSION = re.compile(r"(?!.*(\.\.|//|@\{|\.lock$|[/.]$))[A-Za-z0-9_][A-Za-z0-9_./+@-]*")
 SEGMENT = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9_.+@~-]+"
 FOLDER = re.compile(rf"{SEGMENT}(/{SEGMENT})*/?")
-URL_PATH = re.compile(rf"(/{SEGMENT})+")
+# Parts of a regular expression of nginx's, too, which takes . for itself only where it is told.
+URL_PATH = re.compile(rf"(?!.*\+)(/{SEGMENT})+")
 BUILD = "$APP_BUILD"  # the folder that a release's `build` fills
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
@@ -171,14 +172,14 @@ def of_addresses(app: dict) -> Iterator[str]:
             yield f"{shown(host)} in server_names is not a host name: letters, digits and -, between dots"
     path = app.get("path", "/")
     if path != "/" and not URL_PATH.fullmatch(path):
-        yield f"path: {shown(path)} is / or like /shop: letters, digits and _.+@~-, between slashes, none at the end"
+        yield f"path: {shown(path)} is / or like /shop: letters, digits and _.@~-, between slashes, none at the end"
     seen = set()
     for prefix, folder in app.get("static", {}).items():
         inside = str(folder).removeprefix(f"{BUILD}/")
         if not URL_PATH.fullmatch(str(prefix).rstrip("/")):
             yield (
                 f"static maps a URL prefix to a folder inside the source, not {shown(prefix)} to {shown(folder)}: the "
-                "prefix is like /static, of letters, digits and _.+@~-"
+                "prefix is like /static, of letters, digits and _.@~-"
             )
         elif folder != BUILD and (not FOLDER.fullmatch(inside) or CONTROL.search(inside)):
             yield (
@@ -282,10 +283,10 @@ def of_neighbours(apps: list[dict]) -> Iterator[str]:
         shared = sorted({*names_of(app)} & {*names_of(other)})
         if not shared:
             continue
-        if names_of(app) != names_of(other):
+        if app["server_names"] != other["server_names"]:
             yield (
                 f"two apps are served under {shared[0]}: {both}, which have other server_names beside it; apps share "
-                "all of them, each with a path of its own, or none"
+                "all of them, in the same order, each with a path of its own, or none"
             )
             continue
         if app.get("path", "/") == other.get("path", "/"):

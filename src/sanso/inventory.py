@@ -62,7 +62,8 @@ class Inventory:
         web = self.group("web")
         apps = web[0].get("apps", []) if web else []
         names = [name for app in apps for name in app.get("server_names", [])[:1]]
-        return [(name, web[0].address) for name in names if "*" not in name and name != "_"]
+        # Apps that share a name share its line.
+        return [(name, web[0].address) for name in dict.fromkeys(names) if "*" not in name and name != "_"]
 
     def ca(self) -> Path | None:
         """The file of the CA that signed the certificates, where this computer made or was given one."""

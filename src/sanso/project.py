@@ -39,12 +39,20 @@ def new_log(verb: str) -> Path:
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{verb}-{now():%Y%m%dT%H%M%SZ}.log"
     log.touch()
-    by_age = sorted(logs.glob("*-*Z.log"), key=lambda path: path.stat().st_mtime)
+    # With what lies beside it: the variables of that run, and parts, to which `test` writes what is not at its end.
+    files = {path: [path, path.with_suffix(".json"), *logs.glob(f"{path.name}.*")] for path in logs.glob("*-*Z.log")}
+    by_age = sorted(files, key=lambda path: max(map(last_written, files[path])))
     for old in by_age[:-LOGS_KEPT]:
-        # What lies beside it: the variables of that run, and parts that are there yet if `test` was killed.
-        for file in (old, old.with_suffix(".json"), *logs.glob(f"{old.name}.*")):
+        for file in files[old]:
             file.unlink(missing_ok=True)
     return log
+
+
+def last_written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # there is none, or not any more
+        return 0
 
 
 @contextlib.contextmanager

@@ -69,6 +69,7 @@ class Run:
     layers: list[Layer] = field(default_factory=list)
     failures: dict[str, dict] = field(default_factory=dict)  # by host, the last one: it is what ended the host's run
     _diffs: dict[tuple, str] = field(default_factory=dict)
+    _noticed: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def changed(self) -> int:
@@ -143,7 +144,9 @@ class Run:
             if self.plan:
                 console.say(f"  {event['host']}: {event['task']}")
                 console.diff(event.get("diff") or self._diffs.get(_place(event), ""))
-        if event.get("notice"):
+        notice = (event["host"], event.get("notice", ""))
+        if notice[1] and notice not in self._noticed:  # a module's is often said again, for who runs the playbook
+            self._noticed.add(notice)
             console.say(f"  {event['host']}: {event['notice']}")
 
     def _tell(self, layer):

@@ -20,6 +20,8 @@ import pytest
 import servers
 from engines import ENGINES
 
+from sanso.console import Failure
+
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 
@@ -31,20 +33,30 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "ansible_only(reason): not run with another engine")
+    config.addinivalue_line("markers", "apps(name, …): only where the inventory describes these")
 
 
 def pytest_collection_modifyitems(config, items):
-    config.stash[LEFT_OUT] = Counter()
-    if config.getoption("--engine") == "ansible":
-        return
-    reasons = {item: left_out(item) for item in items}
+    try:
+        described = {app.name for each in servers.read(config.getoption("--inventory")) for app in each.apps}
+    except Failure as failure:
+        raise pytest.UsageError(str(failure)) from failure
+    reasons = {item: without(item, described) or left_out(item, config.getoption("--engine")) for item in items}
     config.stash[LEFT_OUT] = Counter(filter(None, reasons.values()))
     config.hook.pytest_deselected(items=[item for item in items if reasons[item]])
     items[:] = [item for item in items if not reasons[item]]
 
 
-def left_out(item) -> str:
-    """Why another engine than Ansible does not run this test; empty if it does."""
+def without(item, described: set[str]) -> str:
+    """Which of the apps that this test is about the inventory doesn't describe; empty if it does."""
+    wanted = {name for mark in item.iter_markers("apps") for name in mark.args}
+    return f"the inventory has no app {' and no '.join(sorted(wanted - described))}" if wanted - described else ""
+
+
+def left_out(item, engine: str) -> str:
+    """Why an engine other than Ansible does not run this test; empty if it does."""
+    if engine == "ansible":
+        return ""
     if mark := item.get_closest_marker("ansible_only"):
         return mark.kwargs["reason"]
     if "engine" not in item.fixturenames:
@@ -53,9 +65,8 @@ def left_out(item) -> str:
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    engine = config.getoption("--engine")
     for reason, count in config.stash.get(LEFT_OUT, Counter()).items():
-        terminalreporter.write_line(f"not selected with --engine {engine}, {count} of the tests: {reason}")
+        terminalreporter.write_line(f"not selected, {count} of the tests: {reason}")
 
 
 @pytest.fixture(scope="session")

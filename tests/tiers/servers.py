@@ -31,6 +31,7 @@ class App:
     processes: int
     processes_min: int
     threads: int
+    waiting_max: int
     limits: dict[str, str | int]
     redis: bool
     workers: dict[str, dict]
@@ -152,8 +153,11 @@ class Server:
 
     @property
     def sites(self) -> list[Site]:
-        names = [(name.replace("*", "sanso-check"), app) for app in self.apps for name in app.server_names]
-        return [Site(*pair) for pair in names]
+        """The names, each with its app: of those that share one, that whose certificate it is served with."""
+        shared = sorted(self.apps, key=lambda app: app.path, reverse=True)
+        first = {name: app for app in shared for name in app.server_names}
+        names = dict.fromkeys(name for app in self.apps for name in app.server_names)
+        return [Site(name.replace("*", "sanso-check"), first[name]) for name in names]
 
     @property
     def static(self) -> list[Static]:

@@ -177,6 +177,12 @@ def test_app_has_one_door(host, app):
     assert doors(host, app.service) == {app.socket}
 
 
+def test_socket_has_room_for_all_that_nginx_hands_over(host, app, found):
+    command = "nsenter --net=/proc/%s/ns/net ss -Hxln src %s"
+    room = int(ask(host, command, str(found[0].pid), app.socket).split()[3])
+    assert room >= app.waiting_max + app.processes * app.threads
+
+
 def test_app_is_cut_off_from_the_network(host, app, found):
     if app.network:
         pytest.skip("the inventory lets it use the network")

@@ -165,6 +165,7 @@ def job(**said):
         ({"wsgi": "shop:site.app", "trace": False}, "that takes trace: true"),
         ({"path": "shop"}, "shop: path: 'shop' is / or like /shop"),
         ({"path": "/shop/"}, "path: '/shop/' is / or like /shop"),
+        ({"path": "/a+b"}, "path: '/a+b' is / or like /shop"),
         ({"path": "/a/../b"}, "path: '/a/../b' is / or like /shop"),
         ({"path": "/a { return 200; }"}, "path: '/a { return 200; }' is / or"),
         ({"health_path": "/a b"}, "shop: health_path: '/a b' is a URL's path"),
@@ -255,7 +256,7 @@ def two(**other):
 
 
 def test_apps_share_their_names_by_paths_of_their_own(problems):
-    assert problems(**two(path="/other", server_names=["Shop.test"])) == []
+    assert problems(**two(path="/other")) == []
     # Static files are below an app's own path.
     shared = {"static": {"/static": "static"}}
     assert problems(apps=[APP | shared, APP | {"name": "other", "path": "/other"} | shared]) == []
@@ -269,6 +270,7 @@ def test_apps_share_their_names_by_paths_of_their_own(problems):
             two(path="/a", server_names=["shop.test", "b.test"]),
             "shop and other, which have other server_names beside it",
         ),
+        (two(path="/a", server_names=["Shop.test"]), "in the same order"),
         (two(path="/a", certificate="local"), "shop and other share shop.test, so they have the same certificate"),
         (
             {"apps": [APP | {"static": {"/a": "static"}}, APP | {"name": "other", "path": "/a"}]},

@@ -57,8 +57,7 @@ def is_public(address: str) -> bool:
     """Whether it is somebody else's, on the internet, also behind the ways in which IPv6 wraps IPv4."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        teredo = ip.teredo and ip.teredo[1]
-        inner = ip.ipv4_mapped or ip.sixtofour or teredo
+        inner = ip.ipv4_mapped or ip.sixtofour  # the latter was global to Python before 3.12.4
         if ip in NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner:

@@ -32,7 +32,7 @@ class Aim:
 NETWORKED = " with the network"  # at the end of the name of a unit that may use it
 AIMS = {
     "lynis": Aim(90, most=False, why="of 100. Untouched servers have about 61, well-known hardening roles 73 to 77"),
-    "exposure:nginx": Aim(1.5, why="of 10. It binds ports below 1024, talks to the network and reads a key"),
+    "exposure:nginx": Aim(1.5, why="of 10. It talks to the network and reads a key"),
     "exposure:mysql": Aim(0.5, why="of 10. It talks to local sockets alone"),
     "exposure:app": Aim(0.5, why="of 10. It gets its socket handed over, and calls nobody"),
     "exposure:app with the network": Aim(1.2, why="of 10. It calls others, as its description says it must"),

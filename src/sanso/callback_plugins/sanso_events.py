@@ -23,6 +23,9 @@ description: Writes what happens in a run, as JSON lines, to the file descriptor
 EVIDENCE = ("msg", "assertion", "evidence", "stdout", "stderr", "module_stdout", "module_stderr")
 
 
+DEBUG = ("debug", "ansible.builtin.debug")
+
+
 def evidence(result):
     """The words of a failure; what no_log hides, Ansible has already replaced."""
     return {key: result[key] for key in EVIDENCE if result.get(key)}
@@ -86,7 +89,9 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_ok(self, result):
         diffs = [*self._diffs[result.host.get_name()], self._diff(result)]
         status = "changed" if result.is_changed() else "ok"
-        notice = str(result.result.get("notice", ""))
+        # A task that does nothing but say something does so to be read.
+        said = result.result.get("msg", "") if result.task.action in DEBUG else ""
+        notice = str(result.result.get("notice", said))
         self._send_result(status, result, diff="\n".join(filter(None, diffs)), notice=notice)
 
     def v2_runner_on_skipped(self, result):

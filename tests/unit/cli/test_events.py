@@ -27,6 +27,8 @@ PLAYBOOK = """
     - name: Leave out
       ansible.builtin.debug:
       when: false
+    - name: Say something
+      ansible.builtin.debug: {msg: it serves}
     - name: Write
       ansible.builtin.copy: {content: "new line", dest: FOLDER/file, mode: "0600"}
     - name: Write some
@@ -108,6 +110,10 @@ def test_tasks_and_handlers_are_reported_as_they_begin(events):
 )
 def test_result_has_the_status_that_ansible_shows(result, task, status):
     assert result[task]["status"] == status
+
+
+def test_what_a_playbook_only_says_is_a_notice(result):
+    assert result["Say something"]["notice"] == "it serves"
 
 
 def test_change_comes_with_its_diff(result):

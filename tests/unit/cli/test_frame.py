@@ -11,6 +11,7 @@ from sanso import console, project
 from sanso.cli import main
 
 VERBS = [
+    "init",
     "up",
     "deploy",
     "rollback",
@@ -18,13 +19,13 @@ VERBS = [
     "run",
     "status",
     "check",
+    "doctor",
     "audit",
     "trace",
     "logs",
     "ssh",
-    "down",
-    "test",
 ]
+VERBS += ["down", "test"]
 
 
 def test_verbs_are_listed_as_people_meet_them(sanso):
@@ -91,7 +92,9 @@ def test_newest_logs_are_kept_and_no_more(state):
         log = state / f"logs/up-20200101T0000{number:02}Z.log"
         log.touch()
         os.utime(log, (number, number))
-    (state / "logs/up-20200101T000000Z.log.a-step").touch()  # of a run that was killed
+    left = state / "logs/up-20200101T000000Z.log.a-step"  # by a run that was killed
+    left.touch()
+    os.utime(left, (0, 0))
     (state / "logs/setup.log").touch()
     new = project.new_log("up")
     kept = sorted(state.glob("logs/*-*Z.log"))
@@ -100,6 +103,21 @@ def test_newest_logs_are_kept_and_no_more(state):
     assert state / "logs/up-20200101T000029Z.log" in kept
     assert (state / "logs/setup.log").exists()
     assert not list(state.glob("logs/*.a-step"))
+
+
+def test_log_of_a_long_run_stays_while_other_verbs_come_and_go(state):
+    logs = state / "logs"
+    logs.mkdir(parents=True)
+    for number in range(30):
+        log = logs / f"drift-20200101T0000{number:02}Z.log"
+        log.touch()
+        os.utime(log, (number + 100, number + 100))
+    tests = logs / "test-20200101T000000Z.log"
+    for path in (tests, logs / f"{tests.name}.molecule-default"):
+        path.touch()
+    os.utime(tests, (1, 1))  # the part is written to just now
+    project.new_log("drift")
+    assert len(list(logs.glob(f"{tests.name}*"))) == 2
 
 
 @pytest.mark.parametrize(

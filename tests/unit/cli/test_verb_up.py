@@ -173,6 +173,11 @@ def test_log_keeps_what_ansible_says(sanso, site, programs, state, words):
     assert "$ ansible-playbook site.yml" in log.read_text()
 
 
+def test_notice_is_shown_once_though_the_playbook_repeats_it(sanso, site, programs):
+    programs.fake_playbook(play("App"), ok(notice="it waits"), ok("Say it", notice="it waits"))
+    assert sanso("up").stdout.splitlines().count("  sanso: it waits") == 2  # of two playbooks, one each
+
+
 # Failures
 
 

@@ -60,12 +60,15 @@ def index(tmp_path, monkeypatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
         monkeypatch.delenv(name)
+    url = f"http://127.0.0.1:{server.server_port}/simple"
     config = tmp_path / "pip.conf"
-    config.write_text(f"[global]\nindex-url = http://127.0.0.1:{server.server_port}/simple\n")
+    config.write_text(f"[global]\nindex-url = {url}\n")
     # Further files of pip's own may name other indexes.
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
+    # What it would say (see below), in half a second each time.
+    monkeypatch.setattr(dependencies, "index_settings", lambda: {"index-url": url})
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     yield folder
     server.shutdown()
@@ -283,6 +286,26 @@ def test_index_that_a_project_names_is_asked(index):
     assert kept == f"--extra-index-url https://a.test/simple\nbeta==2.0 {HASH}\n"
 
 
+ASK_PIP = dependencies.index_settings
+
+
+def test_index_is_the_one_that_pip_is_set_up_for(index, monkeypatch, tmp_path):
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{tmp_path} https://links.test")
+    settings = ASK_PIP()
+    assert (settings["index-url"][:17], settings["find-links"]) == (
+        "http://127.0.0.1:",
+        f"{tmp_path} https://links.test",
+    )
+    given = dependencies.uv_environment(settings)
+    assert given["UV_DEFAULT_INDEX"] == settings["index-url"]
+    assert given["UV_FIND_LINKS"] == f"{tmp_path},https://links.test"
+
+
+def test_index_that_uv_is_told_of_wins(monkeypatch):
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://mine.test")
+    assert "UV_DEFAULT_INDEX" not in dependencies.uv_environment({"index-url": "https://other.test"})
+
+
 # From a lock to wheels
 
 
@@ -398,6 +421,12 @@ def test_what_the_builder_says_is_shown_with_what_is_missing(index, program, tmp
     )
 
 
+def test_failed_build_says_where_what_it_lacks_is_named(index, program, tmp_path):
+    failing = program("sys.exit('error: subprocess-exited-with-error')")
+    with pytest.raises(dependencies.Failed, match="build_packages of the app names"):
+        failing.build(tmp_path, "gamma==1\n", ["gamma"])
+
+
 def test_who_is_not_root_needs_sudo_and_is_told_so(index, tmp_path, monkeypatch):
     monkeypatch.setattr(dependencies.os, "geteuid", lambda: 1000)
     (tmp_path / "bin").mkdir()
@@ -405,5 +434,5 @@ def test_who_is_not_root_needs_sudo_and_is_told_so(index, tmp_path, monkeypatch)
     (tmp_path / "bin/sudo").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
     asking = dependencies.Builder(Path("builder.py"), TARGET, {}, tmp_path)
-    with pytest.raises(dependencies.Failed, match="takes root or sudo without a password"):
+    with pytest.raises(dependencies.Failed, match="takes root, or sudo without a password"):
         asking.build(tmp_path, "gamma==1\n", ["gamma"])

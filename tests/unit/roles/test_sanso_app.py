@@ -334,3 +334,31 @@ def test_socket_whose_unit_changed_is_made_anew_while_the_candidate_serves(serve
     assert release(NEW) == (0, "")
     stopped = ["systemctl", "stop", "app-shop@current.socket", "app-shop@current.service"]
     assert stopped in server.commands
+
+
+# What runs beside the pages
+
+
+@pytest.mark.usefixtures("old")
+def test_worker_that_does_not_start_is_said_and_tried_again(server, release, monkeypatch):
+    """The pages are served; but an engine hears that something is missing."""
+    from sanso_app.system import Failed
+
+    def restart(app):
+        raise Failed("app-shop-worker-mail does not stay up.")
+
+    server.bring(NEW)
+    monkeypatch.setattr("sanso_app.workers.restart", restart)
+    said = f"shop: release {NEW} serves, but not all runs beside it: app-shop-worker-mail does not stay up.\n"
+    assert release(NEW) == (1, said)
+    assert (server.serves, server.served) == ((NEW, NEW), None)
+
+
+@pytest.mark.usefixtures("linked")
+def test_what_runs_beside_the_pages_is_settled_too(server, release, monkeypatch):
+    known = []
+    monkeypatch.setattr("sanso_app.workers.restart", lambda app: known.append(app.linked("current").name))
+    server.bring(OTHER)
+    server.bad[OTHER] = ["candidate"]
+    release(OTHER)
+    assert known == [NEW]

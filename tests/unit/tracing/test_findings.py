@@ -79,6 +79,17 @@ def test_word_of_nginx_is_told_with_its_meaning(text, tier, said):
     assert f"on {builder.SOCKET}" in found
 
 
+def test_request_that_is_one_too_many_is_told_so():
+    def refuse(seen):
+        builder.refused(seen, "no live upstreams while connecting to upstream", status=503)
+        seen["nginx"][0]["upstream"] = "app_faults"
+
+    made = case(refuse, status=503)
+    tier, found = ended(made)
+    assert (tier, made.app.name) == ("uwsgi", "faults")
+    assert found.endswith("on app_faults: all workers are at work, and waiting_max requests wait already")
+
+
 def test_end_is_one_sentence_with_the_next_command():
     text = f"connect() to {builder.SOCKET} failed (111: Connection refused) while connecting to upstream"
     made = case(lambda seen: builder.refused(seen, text), status=502)

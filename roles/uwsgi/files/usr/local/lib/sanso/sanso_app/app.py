@@ -74,7 +74,7 @@ class App:
         """Let the candidate, which answers, serve until the current one is this release too."""
         self.reach(CANDIDATE)
         self.make_current(release)
-        self.come_home(release)
+        self.come_home()
 
     def make_current(self, release):
         """Let the current instance, which nobody reaches meanwhile, be this release, and see it answer."""
@@ -83,11 +83,14 @@ class App:
         self.drain(CURRENT)
         self.start(CURRENT, how(release, "health_path", "/"))
 
-    def come_home(self, release):
-        """The current instance, which answers as this release, is reached; the candidate has done its work."""
+    def come_home(self):
+        """The current instance, which answers, is reached; the candidate has done its work."""
         self.reach(CURRENT)
         self.retire(CANDIDATE)
-        # From now on, too, its age counts: what is made in a folder changes the folder's date.
+
+    def finish(self, release):
+        """Let what runs beside the pages be this release, too. `served` says that nothing is missing any more."""
+        workers.restart(self)
         history.mark(release, "served")
 
     def settle(self):
@@ -99,14 +102,22 @@ class App:
         if instance is None:
             self.reach(CURRENT)
         elif current and not is_served(current) and self.answers(current):
-            history.mark(current, "served")  # it was the last that was missing
+            self.settle_beside(current)
         if self.state_of(CANDIDATE) in GOING:
             self.retire(CANDIDATE)  # it may have requests in hand
+
+    def settle_beside(self, current):
+        """A worker that doesn't start keeps no release away that mends it."""
+        try:
+            self.finish(current)
+        except PROBLEMS as error:
+            print(f"{self.name}: {error}")
+            history.mark(current, "served")
 
     def settle_on(self, current):
         """Let the current instance take over from the candidate: as the release that was wanted, if it can."""
         if current and is_served(current) and self.answers(current):
-            self.come_home(current)
+            self.come_home()
             return
         said = []
         for release in dict.fromkeys(filter(None, (current, self.linked(CANDIDATE), self.linked("before")))):
@@ -116,7 +127,8 @@ class App:
             except PROBLEMS as error:
                 said.append(f"Release {release.name}: {error}")
             else:
-                self.come_home(release)
+                self.come_home()
+                self.settle_beside(release)
                 return
         raise Failed(
             f"{self.name}: a run that was killed left its candidate serving, and no release takes over from it.\n"

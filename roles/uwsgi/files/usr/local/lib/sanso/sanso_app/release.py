@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 
-from sanso_app import assets, database, history, lock, sandbox, system, venv, workers
+from sanso_app import assets, database, history, lock, sandbox, system, venv
 from sanso_app.app import CANDIDATE, CURRENT, App, how
 from sanso_app.system import PROBLEMS, Failed
 
@@ -73,13 +73,20 @@ class Change:
             # Also where it was a run of an earlier version that made this one the current one, and was killed.
             if self.has_switched or self.app.linked(CURRENT) != self.before:
                 self.app.make_current(self.before)
-                self.app.come_home(self.before)
+                self.app.come_home()
+                history.mark(self.before, "served")
             else:
                 self.app.stop(CANDIDATE)
         except PROBLEMS as error:
             text = f"Release {self.before.name}, which served before, does not any more: {error}\n"
             return text + (f"Release {self.id} serves, as {CANDIDATE}." if self.app.reached() == CANDIDATE else "")
         return f"Release {self.before.name} keeps serving."
+
+    def finish(self):
+        try:
+            self.app.finish(self.folder)
+        except PROBLEMS as error:
+            raise Failed(f"{self.app.name}: release {self.id} serves, but not all runs beside it: {error}") from error
 
     @property
     def seconds(self):
@@ -189,13 +196,13 @@ class Release(Change):
     def served(self):
         """Write down that it does."""
         source = system.read_json(self.folder / "source.json")
-        known = {name: source.get(name) for name in ("version", "commit", "subject", "dirty")}
+        known = {name: source.get(name) or None for name in ("version", "commit", "subject", "dirty")}
         noted = dict(self.noted)
         if self.folder == self.before:  # its migration had nothing to do any more
             noted.pop("revision_before", None)
         told = {"by": self.by, "why": self.why or None, "seconds": self.seconds, **known, **noted}
         # What is there of an earlier time was true then.
-        gone = {"step": None, "said": None}
+        gone = dict.fromkeys(("step", "said", "withdrawn_by", "withdrawn_why"))
         history.note(self.folder, state=history.SERVED, at=system.now(), **told, **gone)
         history.mark(self.folder, "withdrawn", False)
         self.tell(self.action, snapshot=self.noted.get("snapshot"))
@@ -266,7 +273,7 @@ def release(options):
             new = Release(app, options.id, by, options.why)
             new.go()
             new.served()
-            workers.restart(app)
+            new.finish()
             new.clean()
     except PROBLEMS as error:
         print(str(error) or "interrupted", file=sys.stderr)

@@ -4,7 +4,7 @@
 
 import sys
 
-from sanso_app import database, history, lock, system, workers
+from sanso_app import database, history, lock, system
 from sanso_app.app import CANDIDATE, CURRENT, App
 from sanso_app.release import Change
 from sanso_app.system import PROBLEMS, Failed
@@ -107,7 +107,7 @@ def rollback(options):
             target.go()
             database.keep(app)
             target.withdraw()
-            workers.restart(app)
+            target.finish()
     except PROBLEMS as error:
         print(str(error) or "interrupted", file=sys.stderr)
         return 1
