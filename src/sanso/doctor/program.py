@@ -344,7 +344,7 @@ class App:
 
     def __init__(self, app: dict, asked: str):
         self.app, self.name, self.home = app, app["name"], Path("/srv", app["name"])
-        folder = Path(f"/run/app-{self.name}")
+        folder, self.unit = Path(f"/run/app-{self.name}"), f"app-{self.name}@current.service"
         link = folder / "app.sock"
         self.socket = Path(asked) if asked else link if os.path.lexists(link) else folder / "current.sock"
 
@@ -373,9 +373,10 @@ class App:
     def health_and_meanwhile(self, real: str) -> tuple[dict, dict]:
         """What it answers; and where that takes long, what waits for what until then."""
         with ThreadPoolExecutor(max_workers=1) as pool:
-            asked, meanwhile = pool.submit(self.health), {"waiting": waiting(real)}
+            asked, meanwhile = pool.submit(self.health), {"waiting": 0}
             if wait([asked], timeout=LONG).not_done:
-                meanwhile["waiting"] = waiting(real)
+                with contextlib.suppress(CouldNotAsk):  # who has it may just have ended
+                    meanwhile["waiting"] = waiting(real, unit_property(self.unit, "MainPID"))
                 if is_mysqls(self.app):
                     with contextlib.suppress(CouldNotAsk):
                         meanwhile |= {
@@ -413,7 +414,7 @@ class App:
         return done.stderr.strip() or "it said nothing" if done.returncode else ""
 
     def groups(self) -> list[str]:
-        return unit_property(f"app-{self.name}@current.service", "SupplementaryGroups").split()
+        return unit_property(self.unit, "SupplementaryGroups").split()
 
     def redis(self) -> dict:
         """What its Redis says to it, where it has one on a Unix socket."""
@@ -518,7 +519,8 @@ def began_at(pid: int) -> float:
     return int(boot[1]) + int(ticks[0]) / os.sysconf("SC_CLK_TCK") if boot and ticks else 0.0
 
 
-def waiting(path: str) -> int:
-    """How many connections wait in a socket's queue."""
-    rows = [row.split() for row in ask("ss", "--no-header", "--listening", "--unix").splitlines()]
+def waiting(path: str, pid: str = "0") -> int:
+    """How many connections wait in a socket's queue; it is listed in the network namespace of who has it."""
+    inside = ["nsenter", f"--net=/proc/{pid}/ns/net"] if pid.strip("0") else []
+    rows = [row.split() for row in ask(*inside, "ss", "--no-header", "--listening", "--unix").splitlines()]
     return max((int(row[2]) for row in rows if len(row) > 4 and row[4] == path), default=0)
