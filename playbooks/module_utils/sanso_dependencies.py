@@ -495,6 +495,8 @@ class Builder:
             raise Failed(f"{why}, and it can't be built: {error}") from None
         if done.returncode:
             said = done.stderr.strip()
+            if "failed" in said or "error" in said:
+                said += "\nWhat a build lacks (the -dev package of a library, say), build_packages of the app names."
             if os.geteuid() and "sudo:" in said:
                 said += "\nA throwaway copy of the server's image takes root, or sudo without a password."
             server = f"the server ({self.target.distribution} {self.target.release}, Python {self.target.python})"

@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ OTHERS = {
 }
 NODES = ("null", "zero", "full", "random", "urandom")
 NOBODY = 65534
+LINES = 40  # of what a failed command said
 
 
 @dataclass
@@ -70,6 +72,15 @@ class Asked:
     words: list[str] = field(default_factory=list)
     uv: str = ""
     environment: dict[str, str] = field(default_factory=dict)
+
+
+def call(*command: str, **options) -> str:
+    """What a command says on its standard output; a failure is what it said, whose end alone may not say why."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise MachineError("\n".join(said[-LINES:]) or f"{command[0]} failed with {done.returncode}")
+    return done.stdout
 
 
 # Outside
@@ -134,7 +145,7 @@ def outside(asked: Asked):
         told.write_text(json.dumps(vars(asked)))
         command = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--ipc", "--uts"]
         command = ["setpriv", "--pdeathsig=KILL", *command]  # what kills this program kills that
-        run(*command, sys.executable, "-P", __file__, "inside", str(told), str(image))
+        call(*command, sys.executable, "-P", __file__, "inside", str(told), str(image))
         owner = output.stat()
         for made in (scratch / "upper/build/out").iterdir():
             shutil.copy(made, output)
@@ -172,7 +183,7 @@ def inside(asked: Asked, scratch: Path, image: Path):
     prepare(asked, root)
 
     def within(*words: str, **more: str):
-        return run("chroot", str(root), *words, env={**clean(), **more})
+        return call("chroot", str(root), *words, env={**clean(), **more})
 
     apt = {"DEBIAN_FRONTEND": "noninteractive"}
     within("apt-get", "-qq", "update", **apt)

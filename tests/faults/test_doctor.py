@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import ipaddress
 import json
 import os
 import shlex
@@ -13,6 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from sanso import inventory
+from sanso.doctor import examine
+from sanso.verbs import doctor as verb
 
 ROOT = Path(__file__).parents[2]
 UNDO = "sanso-faults-undo"  # the machine's own timer puts it right, too, if this process is killed
@@ -64,13 +74,12 @@ def on_disk_of_its_own(options: str, fill: str) -> str:
         "systemctl stop mysql && mkdir -p /root/kept.mysql && mount --bind /var/lib/mysql /root/kept.mysql && "
         f"mount -t tmpfs -o {options},mode=0700,uid=mysql,gid=mysql sanso-faults /var/lib/mysql && "
         f"cp -a /root/kept.mysql/. /var/lib/mysql/ && {fill}; "
-        "systemctl start --no-block mysql; "
-        "for i in $(seq 100); do systemctl is-failed --quiet mysql && break; sleep 0.2; done"
+        "systemctl start mysql; true"
     )
 
 
 BACK_ON_THE_DISK = (
-    "systemctl stop mysql; umount --lazy /var/lib/mysql; umount --lazy /root/kept.mysql; "
+    "systemctl stop mysql; umount --lazy /var/lib/mysql; umount --lazy /root/kept.mysql; rmdir /root/kept.mysql; "
     "systemctl reset-failed mysql; systemctl start mysql"
 )
 BYTES = "size=$(( $(du -sm /root/kept.mysql | cut -f1) + 30 ))m"
@@ -89,6 +98,16 @@ for _ in range(400):
     held.append(each)
 open("/run/sanso-faults.full", "w").close()
 time.sleep(300)
+"""
+BUSY = """
+import socket, ssl, threading
+context = ssl._create_unverified_context()
+def ask():
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", 443)), server_hostname="{host}") as connection:
+        connection.sendall(b"GET /slow HTTP/1.1\\r\\nHost: {host}\\r\\n\\r\\n")
+        connection.recv(1)
+for _ in range(6):
+    threading.Thread(target=ask).start()
 """
 FAKE = """
 import os, socket
@@ -316,6 +335,18 @@ FAULTS = {
         path="/broken",
     ),
     "no such page": Fault("true", "true", "page", "has no such page", "./sanso trace", path="/nothing/of/that/name"),
+    "workers busy": Fault(
+        code(
+            "\n\n@bp.get('/slow')\ndef slow():\n    import time\n    time.sleep(60)\n    return 'at last'",
+        )
+        + " && "
+        + python(BUSY)
+        + "; timeout 20 sh -c 'until ss -Hxl | grep -q \" [1-9][0-9]* *[0-9]* *{folder}/\"; do sleep 0.1; done'",
+        NO_PYTHON + "systemctl kill --signal=KILL app-{app}@current.service; " + without(),
+        "busy",
+        "workers of {app} are at work, and",
+        "processes: 4",
+    ),
     # The database
     "mysql stopped": Fault(
         "systemctl stop mysql.service",
@@ -358,6 +389,13 @@ FAULTS = {
         "mysql_socket",
         "the app may not open MySQL's socket",
         "./sanso up",
+    ),
+    "redis stopped": Fault(
+        "systemctl stop app-{app}-redis.service",
+        "systemctl start app-{app}-redis.service; systemctl restart 'app-{app}-worker*'",
+        "redis",
+        "the Redis of {app} doesn't answer",
+        "sudo systemctl restart app-{app}-redis.service",
     ),
     "schema not migrated": Fault(
         "mysql {app} -e 'RENAME TABLE alembic_version TO kept'",
@@ -440,26 +478,37 @@ def run(server):
     return server.host.check_output
 
 
-@pytest.fixture
-def doctor(pytestconfig, app):
-    """doctor(url) runs the verb: (its exit code, its answer)."""
+@pytest.fixture(scope="module")
+def patient(pytestconfig):
+    described = inventory.read(pytestconfig.getoption("--inventory"))
+    return verb.patient_of(described, verb.host_of(described, None))
 
-    def doctor(url="", *, within=()):
-        words = [*within, sys.executable, "-m", "sanso", "doctor", "--json", *([url] if url else [])]
-        words += ["-i", str(pytestconfig.getoption("--inventory").resolve())]
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment())
-        assert done.stdout, done.stderr
-        return done.returncode, json.loads(done.stdout)
+
+@pytest.fixture
+def doctor(patient):
+    """doctor(url) is what is found: (the exit code, the answer)."""
+
+    def doctor(url=""):
+        diagnoses = examine(patient, [url] if url else patient.healths)
+        return verb.verdict(diagnoses), {"requests": [verb.as_data(each) for each in diagnoses]}
 
     return doctor
 
 
-def environment():
-    return {
-        **os.environ,
-        "PYTHONPATH": str(ROOT / "src"),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
+@pytest.fixture
+def typed(pytestconfig):
+    """typed(words…) runs the verb, after these words: (its exit code, its answer)."""
+
+    def typed(*words):
+        path = str(pytestconfig.getoption("--inventory").resolve())
+        command = [*words, sys.executable, "-m", "sanso", "doctor", "--json", "-i", path]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment)
+        assert done.stdout, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    return typed
 
 
 @contextlib.contextmanager
@@ -513,18 +562,142 @@ def cause(answer) -> dict:
     return request["cause"]
 
 
-def test_machine_that_is_well_is_said_to_be(doctor):
-    code, answer = doctor()
-    assert (code, [each["cause"] for each in answer["requests"]]) == (0, [None]), answer
+def test_machine_that_is_well_is_said_to_be(typed):
+    exit_code, answer = typed()
+    assert (exit_code, [each["cause"] for each in answer["requests"]]) == (0, [None]), answer
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_cause_is_named_with_what_mends_it(server, app, run, healed, filled, doctor, name):
     fault = FAULTS[name]
     with broken(run, filled(fault.do), filled(fault.undo)):
-        code, answer = doctor(f"https://{app.host_name}{fault.path}" if fault.path else "")
+        exit_code, answer = doctor(f"https://{app.host_name}{fault.path}" if fault.path else "")
     found = cause(answer)
-    assert (code, found["kind"]) == (1, fault.kind), answer
+    assert (exit_code, found["kind"]) == (1, fault.kind), answer
     assert filled(fault.cause) in found["cause"], found
     assert filled(fault.fix) in found["fix"], found
     assert found["evidence"] or fault.path, found
+
+
+# The name
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """elsewhere(text) are the words before a command that sees this as /etc/hosts; nobody else does."""
+
+    def elsewhere(text):
+        hosts = tmp_path / "hosts"
+        hosts.write_text(f"127.0.0.1 localhost\n{text}\n")
+        space = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+        return [*space, "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts)]
+
+    return elsewhere
+
+
+def test_name_that_leads_nowhere_is_the_cause(app, typed, elsewhere):
+    exit_code, answer = typed(*elsewhere(""))
+    found = cause(answer)
+    assert (exit_code, found["kind"]) == (1, "dns"), answer
+    assert f"{app.host_name} leads nowhere" in found["cause"]
+
+
+def test_name_that_leads_to_another_computer_is_the_cause(server, app, doctor, elsewhere):
+    bridge = str(ipaddress.ip_network(server.settings["machine_subnet"])[1])
+    exit_code, answer = typed(*elsewhere(f"{bridge} {app.host_name}"))
+    found = cause(answer)
+    assert (exit_code, found["kind"]) == (1, "elsewhere"), answer
+    assert f"leads to {bridge}, which isn't {server.name}" in found["cause"]
+
+
+def test_name_that_is_no_apps_is_the_cause(doctor):
+    exit_code, answer = doctor("https://nobody.test/")
+    assert (exit_code, cause(answer)["kind"]) == (1, "name"), answer
+
+
+# Certificates
+
+
+@pytest.fixture
+def certify(server, app, run):
+    """certify(…) has nginx serve another certificate while the `with` lasts, of the CA unless it is to be another's."""
+    if app.certificate != "local":
+        pytest.skip("another CA signs here, whose key nobody has")
+    folder = Path(server.settings["nginx_local_ca_directory"]).expanduser()
+    path = f"/etc/nginx/tls/{app.name}.pem"
+
+    @contextlib.contextmanager
+    def certify(*, days=(-1, 30), name=app.host_name, believed=True, chain=True):
+        ca = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
+        ca_key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        begins, ends = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=each) for each in days)
+        issuer, signer = (ca.subject, ca_key) if believed else (subject, key)
+        made = (
+            x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number(), begins, ends)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+            .sign(signer, hashes.SHA256())
+        )
+        formats = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        parts = [made, *([ca] if chain else [])]
+        pem = b"".join(each.public_bytes(serialization.Encoding.PEM) for each in parts).decode()
+        pem += key.private_bytes(serialization.Encoding.PEM, *formats).decode()
+        do = f"cp --preserve {path} /root/kept.pem && cat > {path} <<'END'\n{pem}END\nsystemctl reload nginx; sleep 0.5"
+        undo = f"[ ! -e /root/kept.pem ] || mv /root/kept.pem {path}; systemctl reload nginx; sleep 0.5"
+        with broken(run, do, undo):
+            yield
+
+    return certify
+
+
+CERTIFICATES = {
+    "expired": ({"days": (-10, -1)}, "certificate_dates", "expired on"),
+    "of the future": ({"days": (1, 10)}, "certificate_dates", "isn't valid before"),
+    "of another name": ({"name": "other.test"}, "certificate_name", "but for other.test"),
+    "signed by itself": ({"believed": False, "chain": False}, "certificate_trust", "is signed by itself"),
+}
+
+
+@pytest.mark.parametrize("name", CERTIFICATES)
+def test_certificate_that_no_browser_takes_is_the_cause(doctor, certify, name):
+    made, kind, words = CERTIFICATES[name]
+    with certify(**made):
+        exit_code, answer = doctor()
+    found = cause(answer)
+    assert (exit_code, found["kind"]) == (1, kind), answer
+    assert words in found["cause"]
+    assert "./sanso up" in found["fix"]
+
+
+def test_certificate_that_nginx_has_not_read_yet_wants_a_reload(app, run, doctor, certify):
+    with certify(days=(-10, -1)):
+        run(f"cp --preserve /root/kept.pem /etc/nginx/tls/{app.name}.pem")
+        exit_code, answer = doctor()
+    found = cause(answer)
+    assert (exit_code, found["kind"]) == (1, "certificate_dates"), answer
+    assert found["cause"].startswith("nginx still serves an old certificate")
+    assert "sudo systemctl reload nginx" in found["fix"]
+
+
+# The whole machine, and the test itself
+
+
+def test_machine_that_is_off_is_the_cause(server, healed, boot, typed):
+    try:
+        server.host.run("systemctl poweroff")
+        deadline = time.monotonic() + LATEST
+        while cause((answer := typed())[1])["kind"] != "machine":
+            assert time.monotonic() < deadline, answer
+    finally:
+        boot()
+    assert answer[0] == 1
+    assert cause(answer[1])["cause"] == f"the machine {server.name} doesn't run"
+
+
+def test_machine_puts_itself_right_if_this_process_is_killed(run):
+    """What `broken` leaves behind then is its timer, which does the same."""
+    with broken(run, "touch /run/sanso-faults.broken", "rm -f /run/sanso-faults.broken"):
+        run(f"systemctl start {UNDO}.service")
+        assert run("ls /run/sanso-faults.broken 2>/dev/null || echo gone") == "gone"

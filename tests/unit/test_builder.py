@@ -78,6 +78,11 @@ def test_folder_of_a_killed_build_goes_with_the_next_one_and_no_other_does(tmp_p
             assert {path.name for path in tmp_path.glob("build-*")} == {"build-running", scratch.name}
 
 
+def test_failed_command_is_what_it_said_on_whichever_side():
+    with pytest.raises(MachineError, match=r"^line 2\n(line \d+\n)+line 41$"):
+        builder.call("sh", "-c", "i=0; while [ $i -lt 42 ]; do echo line $i; i=$((i+1)); done; exit 1")
+
+
 def test_index_on_this_computer_is_read_inside_too(tmp_path):
     for name in ("pypi/simple", "wheels"):
         (tmp_path / name).mkdir(parents=True)

@@ -20,6 +20,7 @@ from sanso.tracing.findings import LATER_ERRORS, SOCKET_ERRORS, mysql_meaning
 from sanso.tracing.sites import fits
 
 CLOCK_SECONDS = 30  # that clocks may differ by
+SOON = 60  # s after which systemd has started again what was killed
 MEMORY_PERCENT = 3  # of it that has to be available
 # What stops whatever wants to write, or just runs.
 SYSTEM = ("disk", "inodes", "read_only", "killed")
@@ -626,8 +627,8 @@ def redis_is_down(case: Case) -> Iterator[Finding]:
     said = redis.get("said", "+PONG")
     if said.startswith(("+PONG", "-NOAUTH")):
         return
-    units = [name for name, unit in case.of("units").items() if "redis" in name and name.endswith(".service")]
-    own = next((name for name in units if case.name in name), next(iter(units), "redis-server.service"))
+    own = f"app-{case.name}-redis.service"
+    own = own if case.unit(own) else "redis-server.service"
     meaning = {
         GONE: "its socket isn't there",
         NO_ENTRY: f"{case.name} may not open its socket",
@@ -756,10 +757,11 @@ def room(case: Case, disk: Mapping) -> str:
 
 
 def memory_ran_out(case: Case) -> Iterator[Finding]:
-    """Of what was killed, what nobody has started anew since: systemd does that, and counts."""
+    """Of what was killed, what nobody but systemd has started anew since."""
     for kill in case.server.get("killed") or []:
         unit = case.unit(kill["unit"])
-        if not unit or (unit.get("InvocationID") != kill["invocation"] and unit.get("NRestarts", "0") == "0"):
+        by_itself = unit.get("NRestarts", "0") != "0" and 0 < kill["restarted"] < kill["time"] + SOON
+        if not unit or not (unit.get("InvocationID") == kill["invocation"] or by_itself):
             continue
         most = unit.get("MemoryMax", "infinity")
         limit = "" if most == "infinity" else f", which may have {size(int(most))}" if most.isdigit() else ""

@@ -32,7 +32,8 @@ PATHS = ("/", "/var", "/var/lib/mysql", "/var/log", "/var/log/sanso", "/var/tmp"
 WRITTEN = ("/", "/var", "/var/lib/mysql", "/var/log", "/srv")  # where a file system that is read-only stops us
 LONG = 3.0  # s: what takes longer is looked at while it does
 LARGEST, LARGEST_SECONDS = 3, 5.0
-OUT_OF_MEMORY = "fe6faa94e7774663a0da52717891d8ef"  # systemd's message about a unit that lost a process to the kernel
+# systemd's messages: about a unit that lost a process to the kernel, and about one that it starts again by itself.
+OUT_OF_MEMORY, RESTARTS = "fe6faa94e7774663a0da52717891d8ef", "5eb03494b6584870a536b337290809b3"
 TICK = 2  # s: the kernel tells its boot in whole ones
 TAIL = 2**18  # bytes of a log
 LINES = 60  # of a unit's journal
@@ -93,9 +94,9 @@ def units(names: list[str]) -> dict:
     """Each unit on the way: its state, and what it said last."""
     wanted = ["nginx.service", "nginx.socket", "mysql.service"]
     wanted += [f"app-{name}@current.{kind}" for name in names for kind in ("socket", "service")]
+    wanted += [f"app-{name}-redis.service" for name in names]
     asked = [f"--property={','.join(SHOWN)}", "--timestamp=unix"]
-    # The pattern finds those that are loaded.
-    found = {unit["Id"]: unit for unit in properties(ask("systemctl", "show", *asked, *wanted, "*redis*"))}
+    found = {unit["Id"]: unit for unit in properties(ask("systemctl", "show", *asked, *wanted))}
     return {name: {**unit, "said": said(name)} for name, unit in found.items() if unit["LoadState"] != "not-found"}
 
 
@@ -110,17 +111,24 @@ def failed_units() -> list[str]:
 
 
 def killed() -> list[dict]:
-    """What the kernel killed for want of memory in the last hour."""
-    rows = ask("journalctl", "--quiet", "--output=json", "--since=-1h", f"MESSAGE_ID={OUT_OF_MEMORY}", code=1)
-    entries = [json.loads(row) for row in rows.splitlines()]
+    """What the kernel killed for want of memory in the last hour; and since when systemd itself has restarted that."""
+    restarted = {entry.get("UNIT"): entry["time"] for entry in messages(RESTARTS) if entry.get("N_RESTARTS") == "1"}
     return [
         {
             "unit": entry.get("UNIT", ""),
             "invocation": entry.get("INVOCATION_ID", ""),
-            "time": int(entry["__REALTIME_TIMESTAMP"]) / 1e6,
+            "time": entry["time"],
+            "restarted": restarted.get(entry.get("UNIT"), 0),
         }
-        for entry in entries
+        for entry in messages(OUT_OF_MEMORY)
     ]
+
+
+def messages(kind: str) -> list[dict]:
+    """systemd's messages of a kind, of the last hour."""
+    rows = ask("journalctl", "--quiet", "--output=json", "--since=-1h", f"MESSAGE_ID={kind}", code=1)
+    entries = [json.loads(row) for row in rows.splitlines()]
+    return [{**entry, "time": int(entry["__REALTIME_TIMESTAMP"]) / 1e6} for entry in entries]
 
 
 # nginx, and the way to it

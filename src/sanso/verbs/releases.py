@@ -45,8 +45,7 @@ def show(app: App, host: str, said: dict):
         style = "green" if each["serves"] else "red" if each["state"] == "failed" else ""
         console.say("  " + "  ".join(word for word in words if word), style=style)
         if each["state"] == "failed" and each.get("step"):
-            last = next((line for line in reversed(each.get("said", "").splitlines()) if line.strip()), "")
-            console.say(f"      at {each['step']!r}: {last}", style="dim")
+            console.say(f"      at {each['step']!r}: {gist(each.get('said', ''))}", style="dim")
         if each.get("why"):
             console.say(f"      because: {each['why']}", style="dim")
     if not said["releases"]:
@@ -56,3 +55,9 @@ def show(app: App, host: str, said: dict):
         console.say(f"  note  the inventory says version {app.version}: the next ./sanso up or deploy releases that")
     if said.get("locked"):
         console.say(f"  busy: {said['locked'].get('what', 'a run')}, by {said['locked'].get('who', 'somebody')}")
+
+
+def gist(said: str) -> str:
+    """One line of what went wrong: a traceback ends with it, and Sansō's own words begin with it."""
+    lines = said.partition("\n\n")[0].splitlines() or [""]
+    return lines[0] if "did not" in lines[0] else lines[-1].strip()

@@ -20,7 +20,7 @@ FAILED = OLD | {
     "id": "cccccccccccc",
     "state": "failed",
     "step": "Migrate the database",
-    "said": "Traceback\nKeyError: price\n",
+    "said": "Traceback\nKeyError: price\n\nIt had begun: table item was changed.",
     "why": "the sale begins",
 }
 

@@ -454,13 +454,13 @@ SEEN = {
     "redis stopped": (
         {
             f"{IN}health": ILL,
-            f"{IN}redis": {"socket": "/run/redis-faults/redis.sock", "said": "[Errno 111] Connection refused"},
-            **down("redis-faults.service", **STOPPED),
+            f"{IN}redis": {"socket": "/run/app-faults-redis/redis.sock", "said": "[Errno 111] Connection refused"},
+            **down("app-faults-redis.service", **STOPPED),
         },
         {"reply": UNAVAILABLE},
         "redis",
         "the Redis of faults doesn't answer: it isn't running",
-        "sudo systemctl restart redis-faults.service",
+        "sudo systemctl restart app-faults-redis.service",
     ),
     "disk full": (
         {"disks": [disk(full=True, largest=[{"path": "/var/log/journal/a", "size": 2**33}])]},
@@ -473,7 +473,7 @@ SEEN = {
     "read-only": ({"disks": [disk(read_only=True)]}, {}, "read_only", "read-only", "mount -o remount,rw /"),
     "killed": (
         {
-            "killed": [{"unit": SERVICE, "invocation": "1", "time": 1795338500}],
+            "killed": [{"unit": SERVICE, "invocation": "1", "time": 1795338500, "restarted": 0}],
             f"units:{SERVICE}": unit(SERVICE, MemoryMax="536870912"),
         },
         {},
@@ -540,7 +540,7 @@ IMPORT = {**down(SERVICE, **FAILED, said=TRACEBACK), f"{IN}health": NO_ANSWER}
     ("symptom", "cause", "kind"),
     [
         (MYSQL_DOWN, FULL, "disk"),
-        (MYSQL_DOWN, {"killed": [{"unit": "mysql.service", "invocation": "1", "time": 1}]}, "killed"),
+        (MYSQL_DOWN, {"killed": [{"unit": "mysql.service", "invocation": "1", "time": 1, "restarted": 0}]}, "killed"),
         ({f"{IN}health": ILL}, {f"{IN}login": "ERROR 1698 (28000): Access denied"}, "mysql_account"),
         (down("nginx.service", **FAILED), FULL, "disk"),
         (
@@ -608,9 +608,13 @@ def test_app_that_was_not_asked_for_yet_is_no_fault():
     assert causes(down(SERVICE, **STOPPED)) == []
 
 
-@pytest.mark.parametrize(("restarts", "told"), [("0", []), ("1", ["killed"])])
-def test_kill_of_which_somebody_has_started_the_unit_anew_is_over(restarts, told):
-    kill = {"killed": [{"unit": SERVICE, "invocation": "of before", "time": 1}]}
+@pytest.mark.parametrize(
+    ("restarts", "restarted", "told"),
+    [("0", 0, []), ("1", 1001, ["killed"]), ("3", 5000, [])],
+    ids=["somebody started it", "systemd started it", "somebody did, and it failed for another reason since"],
+)
+def test_kill_counts_until_somebody_starts_the_unit_anew(restarts, restarted, told):
+    kill = {"killed": [{"unit": SERVICE, "invocation": "of before", "time": 1000, "restarted": restarted}]}
     found = causes({**kill, **down(SERVICE, NRestarts=restarts)})
     assert [each.kind for each in found] == told
 

@@ -97,8 +97,9 @@ def test_key_beside_a_certificate_stays_there(tmp_path):
 
 def test_kills_are_read_from_the_journal(says):
     entry = {"UNIT": "mysql.service", "INVOCATION_ID": "7", "__REALTIME_TIMESTAMP": "1795338500000000"}
-    says(json.dumps(entry) + "\n")
-    assert program.killed() == [{"unit": "mysql.service", "invocation": "7", "time": 1795338500.0}]
+    says(json.dumps(entry | {"N_RESTARTS": "1"}) + "\n")
+    kill = {"unit": "mysql.service", "invocation": "7", "time": 1795338500.0, "restarted": 1795338500.0}
+    assert program.killed() == [kill]
 
 
 def test_part_that_fails_is_told_and_the_others_go_on():

@@ -421,6 +421,12 @@ def test_what_the_builder_says_is_shown_with_what_is_missing(index, program, tmp
     )
 
 
+def test_failed_build_says_where_what_it_lacks_is_named(index, program, tmp_path):
+    failing = program("sys.exit('error: subprocess-exited-with-error')")
+    with pytest.raises(dependencies.Failed, match="build_packages of the app names"):
+        failing.build(tmp_path, "gamma==1\n", ["gamma"])
+
+
 def test_who_is_not_root_needs_sudo_and_is_told_so(index, tmp_path, monkeypatch):
     monkeypatch.setattr(dependencies.os, "geteuid", lambda: 1000)
     (tmp_path / "bin").mkdir()

@@ -107,6 +107,8 @@ class SQLite:
 
     def dump(self, path):
         """Write all of it, as of one moment; what runs on it doesn't wait."""
+        if not self.exists():
+            raise Failed(f"There is no {self.path}.")
         with self.work_folder() as folder:
             self.ask("copy", folder / "copy")
             # The folder is the app's: what lies there now may be a link.
