@@ -3,7 +3,7 @@
 from pyinfra import host
 from pyinfra.api import deploy
 
-from deploys._shared import Role, command, folders, link, local, packages, release, render, require, say, service, user
+from deploys._shared import Role, command, folders, link, local, packages, release, render, say, service, user
 
 
 @deploy("App")
@@ -18,7 +18,6 @@ def layer():
     packages(role, "Packages | Install")
     service(role, "Server | Stop the package's own instance, where it ran before")
     apps = Role("app")
-    require(apps, "Apps | Refuse names that no app has")
     packages(apps, "Packages | Install what the apps need of the distribution")
     for described in host.loop(apps["__app_chosen"]):
         app(described)
