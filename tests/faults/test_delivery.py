@@ -117,17 +117,6 @@ def test_app_gets_at_its_own(server, run, lives):
 # What is done to one
 
 
-def test_change_of_one_app_restarts_no_other(described, play, lives, get):
-    before = lives()
-    changed = described["hello"] | {"environment": {"GREETING": "Good day"}}
-    done = play("app", apps=[*(described[name] for name in NAMES if name != "hello"), changed])
-    assert done.succeeded, done.said
-    assert get(changed).text.startswith("Good day")
-    after = lives()
-    assert after.pop("hello") != before.pop("hello")
-    assert after == before
-
-
 @pytest.fixture(scope="module")
 def extra(described):
     return described["hello"] | {"name": "extra", "path": "/extra", "environment": {"GREETING": "Welcome"}}
@@ -169,6 +158,17 @@ def test_app_that_is_removed_with_its_data_leaves_nothing(removed, play, run):
     done = play("app", apps_removed=[{"name": "extra", "data": "delete"}])
     assert done.succeeded, done.said
     assert run("ls /srv").split() == sorted(NAMES)
+
+
+def test_change_of_one_app_restarts_no_other(described, play, lives, get):
+    before = lives()
+    changed = described["hello"] | {"environment": {"GREETING": "Good day"}}
+    done = play("app", apps=[*(described[name] for name in NAMES if name != "hello"), changed])
+    assert done.succeeded, done.said
+    assert get(changed).text.startswith("Good day")
+    after = lives()
+    assert after.pop("hello") != before.pop("hello")
+    assert after == before
 
 
 def test_release_of_two_apps_at_once(described, engine, on_top, get):

@@ -43,7 +43,7 @@ class Bench:
     def certify(self): ...
     def restart_unit(self, unit): ...
 
-    def units(self):
+    def everything(self):
         return ["nginx.service", "app-shop@current.service"]
 
     def mark(self, kind):

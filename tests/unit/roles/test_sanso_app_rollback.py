@@ -168,6 +168,7 @@ def test_app_that_is_removed_leaves_its_data(server, call):
     assert [path.name for path in server.units.iterdir()] == ["app-shopping@.service"]
     assert sorted(path.name for path in server.home.iterdir()) == ["lock", "shared", "snapshots"]
     assert server.history[-1]["action"] == "remove"
+    assert ["systemctl", "stop", "app-shop.slice"] in [list(words) for words in server.commands]
 
 
 @pytest.mark.usefixtures("three", "data")

@@ -57,6 +57,7 @@ def stop(app):
     left = system.run("systemctl", "is-active", f"{app.unit_of(CURRENT)}.service").stdout.strip()
     if left == "active":
         raise Failed(f"{app.name} does not stop: systemctl status app-{app.name}@current")
+    system.systemctl("stop", f"app-{app.name}.slice")  # which stays, empty, without its file too
     shutil.rmtree(app.sockets, ignore_errors=True)
 
 
