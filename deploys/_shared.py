@@ -203,24 +203,21 @@ def local(task, outcome):
 def release(task, outcome):
     """Bring an app's release to the server, and let it serve once it has answered."""
     role = task.role
-    folder, archive, hidden = (
-        role.task(f"Release | {title}").arguments
-        for title in ("Make a folder that root alone enters", "Copy it", "Hand it its secrets")
-    )
-    room = f"install -d -o {folder['owner']} -g {folder['group']} -m {folder['mode']} {shlex.quote(folder['path'])}"
-
-    def bring(said):
-        """The script that writes what it is given to a file: all of it, or nothing."""
-        path, part = shlex.quote(said["dest"]), shlex.quote(said["dest"] + ".part")
-        return f"{room} && umask 077 && {{ cat > {part} && mv {part} {path} || {{ rm -f {part}; exit 1; }}; }}"
+    archive = role.task("Release | Copy it").arguments
+    path, part = shlex.quote(archive["dest"]), shlex.quote(archive["dest"] + ".part")
+    # All of it, or nothing.
+    bring = f"umask 077 && {{ cat > {part} && mv {part} {path} || {{ rm -f {part}; exit 1; }}; }}"
 
     def do(checking):
         if checking:
             return {"changed": True}
         steps = [(task.script, b"")]
         if not role["__app_serves"]:  # or what runs would be changed under it
-            brought = (archive, Path(archive["src"]).read_bytes()), (hidden, role["__app_secrets"].encode())
-            steps[:0] = [(bring(said), given) for said, given in brought]
+            told = files.told(role["__app_handed"], files.RENDERED, str)
+            handed = ask("sanso_render", {"files": told}, False)
+            if handed.get("failed"):
+                return handed
+            steps.insert(0, (bring, Path(archive["src"]).read_bytes()))
         for script, given in steps:
             done = host.connector.execute(script, given=given)
             if done.returncode:

@@ -332,12 +332,12 @@ def left(request, server, app):
     run(f"systemctl stop {unit} && umount {home} && systemctl start {unit} && rm -r /root/faults-kept")
 
 
-@pytest.mark.parametrize("left", [1, 24], indirect=True)
+@pytest.mark.parametrize("left", [1, 32], indirect=True)
 def test_full_disk_is_said_and_leaves_nothing_half(server, app, play, description, release, ready, left):
     """There is no room for the archive; or there is, for it packs well, but not for what it unpacks to."""
     before, kept = release(), {each["id"] for each in releases(server, app)["releases"]}
     with (Path(description["source"]) / "src/sample_app/big.bin").open("wb") as file:
-        file.truncate(50 * 1024 * 1024)
+        file.truncate(90 * 1024 * 1024)
     done = play("app", apps=[description])
     assert done.failed, done.said
     assert done.says("No space left on device"), done.said

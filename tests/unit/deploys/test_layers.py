@@ -19,7 +19,6 @@ WITHOUT = {
     "Release | Say what would be released": "for a check of Ansible's",
     "Release | Say why it doesn't serve": "the server's tool says it",
     "Release | Hand it its secrets": "part of the operation `release`",
-    "Release | Make a folder that root alone enters": "part of the operation `release`",
     "Release | Copy it": "part of the operation `release`",
 }
 

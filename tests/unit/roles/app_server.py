@@ -23,7 +23,7 @@ class Server:
 
     def __init__(self, folder):
         self.srv, self.units, self.sockets = folder / "srv", folder / "units", folder / "run"
-        self.logs = folder / "log"
+        self.logs, self.sites = folder / "log", folder / "conf.d"
         self.home = self.srv / "shop"
         self.commands, self.running, self.known = [], {}, ""
         self.bad = {}  # release to the instances that it is no good as
@@ -33,7 +33,8 @@ class Server:
         self.moments = itertools.count(1)
         self.killed_at = self.killed_by = None
         self.is_watched, self.wrong = False, []
-        self.units.mkdir()
+        for path in (self.units, self.sites):
+            path.mkdir()
 
     def moment(self):
         """A moment in which the tool may be killed."""

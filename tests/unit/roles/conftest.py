@@ -39,7 +39,7 @@ def tool(load, server, monkeypatch):
     from sanso_app import system, uwsgi  # where the program looks for it
 
     places = {"HOME": server.srv, "UNITS": server.units, "SOCKETS": server.sockets}
-    for name, value in {**places, "LOGS": server.logs}.items():
+    for name, value in {**places, "LOGS": server.logs, "SITES": server.sites}.items():
         monkeypatch.setattr(system, name, value)
     monkeypatch.setattr(system, "run", server.run)
     monkeypatch.setattr(uwsgi, "ask", server.ask)

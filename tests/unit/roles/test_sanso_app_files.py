@@ -61,6 +61,7 @@ def test_full_disk_leaves_nothing_half_and_the_one_before_serves(server, release
     code, said = release(NEW)
     assert (code, "No space left on device" in said, f"Release {OLD} keeps serving." in said) == (1, True, True)
     assert [path.name for path in (server.home / "releases").iterdir()] == [OLD]
+    assert not (server.home / "incoming").exists()
     assert len(list((server.home / "venvs").iterdir())) == 1 + (word == "migrate bbbbbbbbbbbb")
     assert server.serves == (OLD, OLD)
 

@@ -70,6 +70,11 @@ class App:
         self.sockets.mkdir(mode=0o755, parents=True, exist_ok=True)
         system.replace(self.sockets / "app.sock", lambda path: path.symlink_to(f"{instance}.sock"))
 
+    def is_reached(self, instance):
+        """Whether nginx reaches this one: by the link, or as an earlier version had told it, by its own name."""
+        own = str(self.socket_of(instance))
+        return self.reached() == instance or any(own in file.read_text() for file in system.SITES.glob("*.conf"))
+
     def serve(self, release):
         """Let the candidate, which answers, serve until the current one is this release too."""
         self.reach(CANDIDATE)
@@ -174,7 +179,7 @@ class App:
         unit, at = self.unit_of(instance), self.socket_of(instance)
         # A socket lives on over restarts, with the requests that wait in it. If its unit has changed, it is made anew,
         # once nobody is on the way to it.
-        if self.reached() != instance and system.newer(system.UNITS / f"app-{self.name}@.socket", at):
+        if not self.is_reached(instance) and system.newer(system.UNITS / f"app-{self.name}@.socket", at):
             self.retire(instance)
         if not (system.systemctl("start", f"{unit}.socket") and system.systemctl("restart", f"{unit}.service")):
             return f"{self.name} did not start."

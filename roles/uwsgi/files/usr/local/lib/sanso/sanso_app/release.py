@@ -209,6 +209,8 @@ class Release(Change):
 
     def failed(self, step, said, is_full):
         super().failed(step, said, is_full)
+        if is_full:
+            shutil.rmtree(self.app.home / "incoming", ignore_errors=True)
         if not self.folder.is_dir() or self.is_whole:
             return ""
         if is_full:

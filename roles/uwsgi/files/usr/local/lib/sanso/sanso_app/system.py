@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 HOME, SOCKETS, LOGS = Path("/srv"), Path("/run"), Path("/var/log/sanso")
-UNITS = Path("/etc/systemd/system")
+UNITS, SITES = Path("/etc/systemd/system"), Path("/etc/nginx/conf.d")
 
 
 def run(*command, **options):
