@@ -29,7 +29,6 @@ from pyinfra.api import StringCommand, operation
 from pyinfra.api.facts import FactBase
 from pyinfra.connectors.util import CommandOutput, OutputLine
 from pyinfra.facts.apt import noninteractive_apt
-from pyinfra.facts.files import File
 
 from deploys._cores import Door, ask, run_here
 from deploys._roles import Role, Task
@@ -417,9 +416,11 @@ def run(task: Task) -> dict[str, Any]:
 def command(task, outcome):
     """Run a command that changes something."""
     said = task.arguments
-    idle = ("creates" in said and host.get_fact(File, path=said["creates"])) or (
-        "removes" in said and not host.get_fact(File, path=said["removes"])
-    )
+
+    def is_there(path):  # a folder, too
+        return not host.connector.execute(f"test -e {shlex.quote(path)}").returncode
+
+    idle = ("creates" in said and is_there(said["creates"])) or ("removes" in said and not is_there(said["removes"]))
     yield from work(
         task, lambda checking: {"changed": not idle} if checking else {"changed": True} | run(task), outcome
     )

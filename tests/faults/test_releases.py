@@ -380,6 +380,7 @@ def plain(tmp_path):
 def test_app_that_comes_and_goes_touches_no_other_and_leaves_its_data(server, app, play, plain, release):
     run = server.host.check_output
     described = next(each for each in server.settings["apps"] if each["name"] == app.name)
+    assert play("app", apps=[described]).succeeded  # whatever served before
     workers = run(f"systemctl show --property=MainPID,ExecMainStartTimestampMonotonic {app.service}")
     done = play("app", apps=[described, plain])
     assert done.succeeded, done.said

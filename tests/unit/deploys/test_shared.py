@@ -173,6 +173,13 @@ def test_command_is_not_run_for_what_it_made_already(run, tmp_path):
     assert (first.changed, second.changed) == (["Do it"], []), second.stderr
 
 
+def test_command_that_removes_a_folder_is_run_while_that_is_there(run, tmp_path):
+    (tmp_path / "folder").mkdir()
+    tasks = "- name: Do it\n  ansible.builtin.command: rmdir {here}/folder\n  args: {removes: '{here}/folder'}\n"
+    first, second = (run('command(role, "Do it")', tasks) for _ in range(2))
+    assert (first.changed, second.changed) == (["Do it"], []), second.stderr
+
+
 LOOK = """
 - name: See
   ansible.builtin.shell: cat {here}/old 2>/dev/null || true
