@@ -3,7 +3,6 @@
 """An app on this server: its releases, and which of them is reached."""
 
 import json
-import shutil
 import time
 
 from sanso_app import history, system, uwsgi, workers
@@ -53,7 +52,7 @@ class App:
     def serving(self, new):
         """The release that is known to serve well, before `new` does; None if there is none."""
         current = self.linked(CURRENT)
-        if current and not is_served(current):
+        if current and not history.is_served(current):
             # What made it the current one broke off before it had answered; or it is older than such links are.
             return self.linked("before") or (None if current == new else current)
         return current
@@ -106,7 +105,7 @@ class App:
             return
         if instance is None:
             self.reach(CURRENT)
-        elif current and not is_served(current) and self.answers(current):
+        elif current and not history.is_served(current) and self.answers(current):
             self.settle_beside(current)
         if self.state_of(CANDIDATE) in GOING:
             self.retire(CANDIDATE)  # it may have requests in hand
@@ -121,7 +120,7 @@ class App:
 
     def settle_on(self, current):
         """Let the current instance take over from the candidate: as the release that was wanted, if it can."""
-        if current and is_served(current) and self.answers(current):
+        if current and history.is_served(current) and self.answers(current):
             self.come_home()
             return
         said = []
@@ -152,16 +151,13 @@ class App:
         return self.sockets / f"{instance}.sock"
 
     def state_of(self, instance):
-        return system.run(
-            "systemctl", "show", "--property=ActiveState", "--value", f"{self.unit_of(instance)}.service"
-        ).stdout.strip()
+        return system.shown(f"{self.unit_of(instance)}.service", "ActiveState")
 
     def know_units(self, release):
         """The units as they belong to this release; others may have come with one that failed."""
         for kind in ("socket", "service"):
-            mine, unit = release / f"unit.{kind}", system.UNITS / f"app-{self.name}@.{kind}"
-            if mine.exists() and not (unit.exists() and mine.read_bytes() == unit.read_bytes()):
-                system.replace(unit, lambda path, mine=mine: shutil.copyfile(mine, path).chmod(0o644))
+            if (mine := release / f"unit.{kind}").exists():
+                system.renew(system.UNITS / f"app-{self.name}@.{kind}", mine)
         workers.know(self, release)
 
     def start(self, instance, path):
@@ -169,10 +165,7 @@ class App:
         unit, began = self.unit_of(instance), time.time()
         system.systemctl("reset-failed", f"{unit}.service")
         if problem := self.wait_for_health(instance, path, began):
-            command = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--unit={unit}.service"]
-            system.run("journalctl", "--sync")  # it may not have read yet what was said last
-            log = system.run(*command, f"--since=@{began:.0f}", "--lines=40").stdout
-            raise Failed(f"{problem}\n\nWhat it said (journalctl -u {unit}):\n{log.rstrip()}")
+            raise Failed(f"{problem}\n\n{system.said(f'{unit}.service', f'--since=@{began:.0f}')}")
 
     def wait_for_health(self, instance, path, began):
         """Start the unit and ask until it answers 200. Returns what went wrong, or an empty string."""
@@ -193,8 +186,7 @@ class App:
 
     def waiting(self, instance):
         """How many requests wait in its socket. Where nobody can tell, none: they are served after a restart, too."""
-        service, at = f"{self.unit_of(instance)}.service", self.socket_of(instance)
-        pid = system.run("systemctl", "show", "--property=MainPID", "--value", service).stdout.strip()
+        pid, at = system.shown(f"{self.unit_of(instance)}.service", "MainPID"), self.socket_of(instance)
         # A Unix socket is listed in the network namespace that it was made in.
         command = ["nsenter", f"--net=/proc/{pid}/ns/net", "ss", "--no-header", "--numeric", "--unix", "--listening"]
         words = system.run(*command, "src", at).stdout.split()
@@ -226,10 +218,6 @@ class App:
         system.systemctl("kill", "--signal=KILL", f"{unit}.service")  # nobody waits for an answer of it
         system.systemctl("stop", f"{unit}.service", f"{unit}.socket")
         system.systemctl("reset-failed", f"{unit}.service")  # the journal remembers
-
-
-def is_served(release):
-    return (release / "served").is_symlink()
 
 
 def how(release, key, default):

@@ -119,7 +119,7 @@ def collect(app, new):
         place.chmod(0o755)
         for folder in folders:
             if (folder / "public").is_dir():
-                gather_public(folder, place)
+                gather(folder / "public", place, folder, keep=True)
         system.replace(assets, lambda path: path.symlink_to(place.name))
     except BaseException:
         if assets.resolve() != place:
@@ -129,7 +129,3 @@ def collect(app, new):
         if path != place:
             with contextlib.suppress(OSError):
                 shutil.rmtree(path)
-
-
-def gather_public(folder, place):
-    gather(folder / "public", place, folder, keep=True)

@@ -206,11 +206,6 @@ def clock(at):
     return f"{datetime.fromisoformat(at):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def releases(app):
-    folder = app.home / "releases"
-    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-
-
 def best(snapshots, release):
     """The snapshot of a schema that a release has served with: the newest one, rather of what its migration left."""
     noted, own = history.record(release), kind(release)
@@ -223,9 +218,10 @@ def best(snapshots, release):
 def needed(app):
     """The names of the snapshots that releases which are here may want."""
     snapshots = Snapshots(app).all()
-    found = [best(snapshots, folder) for folder in releases(app)]
+    releases = history.folders(app)
+    found = [best(snapshots, folder) for folder in releases]
     # Those of releases that failed are in no record.
-    found += [next((said for said in snapshots if said["why"] == folder.name), None) for folder in releases(app)]
+    found += [next((said for said in snapshots if said["why"] == folder.name), None) for folder in releases]
     return {said["name"] for said in found if said}
 
 
@@ -242,7 +238,7 @@ def refusal(app, current, target):
         return ""
     wanted = noted.get("left") or noted.get("revision") or ""
     # Whoever brought the schema to where it is says what else works with it.
-    authors = [folder for folder in releases(app) if history.record(folder).get("revision") == has]
+    authors = [folder for folder in history.folders(app) if history.record(folder).get("revision") == has]
     if wanted and any(wanted in how(folder, "compatible_revisions", []) for folder in authors):
         return ""
     if not wanted:
@@ -269,11 +265,11 @@ def go_back(app, current, target):
     Returns a sentence about what is lost; empty where nothing had to be done. Once the target serves, keep() says so;
     if it doesn't, settle() puts everything back.
     """
-    if not refusal(app, current, target):
+    if not (why := refusal(app, current, target)):
         return ""
     found = best(Snapshots(app).all(), target)
     if not found:
-        raise Failed(refusal(app, current, target))
+        raise Failed(why)
     if current and kind(current) == kind(target):
         history.note(current, left=revision(app, current))
     return restored(app, target, found, target.name)
@@ -290,7 +286,7 @@ def settle(app):
     if not said:
         return ""
     target = app.home / "releases" / said["target"]
-    if said["target"] and app.linked("current") == target and (target / "served").is_symlink():
+    if said["target"] and app.linked("current") == target and history.is_served(target):
         keep(app)
         return ""
     Swap(app, KINDS[said["kind"]](app)).take_back()
@@ -315,7 +311,7 @@ def restore(app, name):
     settle(app)
     said = Snapshots(app).named(name)
     serving = app.linked("current")
-    folders = [folder for folder in [serving, *releases(app)] if folder and kind(folder) == said["kind"]]
+    folders = [folder for folder in [serving, *history.folders(app)] if folder and kind(folder) == said["kind"]]
     if not folders:
         raise Failed(f"{app.name} has no release with a {said['kind']} database: nothing was changed.")
     sentence = restored(app, folders[0], said)

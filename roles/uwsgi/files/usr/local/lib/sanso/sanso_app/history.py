@@ -11,12 +11,16 @@ from sanso_app import system
 FAILED, PREPARED, SERVED, WITHDRAWN = "failed", "prepared", "served", "withdrawn"
 
 
+def is_served(folder):
+    return (folder / "served").is_symlink()
+
+
 def record(folder):
     """What is known of a release. Those of earlier versions have no record: the link alone says that they served."""
     said = system.read_json(folder / "record.json")
     if "state" in said or not folder.is_dir():
         return said
-    state = SERVED if (folder / "served").is_symlink() else FAILED
+    state = SERVED if is_served(folder) else FAILED
     return {"id": folder.name, "state": state, "at": system.time_of(folder), **said}
 
 
@@ -55,8 +59,12 @@ def add(app, action, **more):
         print(f"{app.name}: the history {file} can't be written: {error}", file=sys.stderr)
 
 
+def folders(app):
+    """Of all releases, but for what is half unpacked."""
+    folder = app.home / "releases"
+    return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+
+
 def releases(app):
     """The records of all releases, the newest first."""
-    folder = app.home / "releases"
-    names = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
-    return sorted(map(record, names), key=lambda said: (said.get("at", ""), said["id"]), reverse=True)
+    return sorted(map(record, folders(app)), key=lambda said: (said.get("at", ""), said["id"]), reverse=True)

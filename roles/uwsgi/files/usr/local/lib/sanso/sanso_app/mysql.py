@@ -49,7 +49,6 @@ SELECT JSON_ARRAY('event', event_name, event_definition, interval_value, interva
 
 class MySQL:
     suffix = "sql.gz"
-    title = "MySQL"
     # What to say of a migration that failed halfway.
     undo = "MySQL doesn't undo changes of tables, so they stay."
 

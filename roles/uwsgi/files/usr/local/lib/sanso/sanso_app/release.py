@@ -5,7 +5,6 @@
 import contextlib
 import os
 import shutil
-import sys
 import time
 
 from sanso_app import assets, database, history, lock, sandbox, system, venv
@@ -263,22 +262,17 @@ def refuse_withdrawn(app, new, again):
     )
 
 
-def release(options):
-    """Exit code 0 once the release serves; 1 if it can't, with what it said: the one before keeps serving."""
+@system.verb
+def release(options, by):
+    """Done once the release serves; if it can't, with what it said, the one before keeps serving."""
     app = App(options.app, host=options.host, seconds=options.seconds, kept=options.kept)
-    by = options.by or system.account()
-    try:
-        with lock.held(app, f"release {options.id}", by, options.why):
-            refuse_withdrawn(app, Release(app, options.id), options.again)
-            app.settle()
-            app.remember()
-            new = Release(app, options.id, by, options.why)
-            new.go()
-            new.served()
-            new.finish()
-            new.clean()
-    except PROBLEMS as error:
-        print(str(error) or "interrupted", file=sys.stderr)
-        return 1
-    print(f"{app.name}: release {new.id} serves ({new.seconds} s).")
-    return 0
+    with lock.held(app, f"release {options.id}", by, options.why):
+        refuse_withdrawn(app, Release(app, options.id), options.again)
+        app.settle()
+        app.remember()
+        new = Release(app, options.id, by, options.why)
+        new.go()
+        new.served()
+        new.finish()
+        new.clean()
+    return f"{app.name}: release {new.id} serves ({new.seconds} s)."

@@ -3,40 +3,34 @@
 """Take an app off the server, and leave its data, unless told otherwise."""
 
 import shutil
-import sys
 
 from sanso_app import database, history, lock, system, workers
 from sanso_app.app import CANDIDATE, CURRENT, App
-from sanso_app.system import PROBLEMS, Failed
+from sanso_app.system import Failed
 
 # What of an app's folder are its data.
 DATA = ("shared", "redis", "snapshots", "lock")
 
 
-def remove(options):
-    """Exit code 0 once it is gone. What is gone already is no mistake: the next run makes good one that was killed."""
+@system.verb
+def remove(options, by):
+    """Done once it is gone. What is gone already is no mistake: the next run makes good one that was killed."""
     app = App(options.app)
-    by = options.by or system.account()
-    try:
-        with lock.held(app, "remove", by, options.why):
-            history.add(app, "remove", by=by, why=options.why or None, data="delete" if options.delete_data else "keep")
-            stop(app)
-            (database.delete if options.delete_data else database.close)(app)
-            for path in app.home.iterdir():
-                if path.name not in DATA or (options.delete_data and path.name != "lock"):
-                    erase(path)
-            for path in units(app):  # last: an engine asks for them
-                path.unlink(missing_ok=True)
-            system.systemctl("daemon-reload")
-            if options.delete_data:
-                erase(app.home)
-                system.run("userdel", app.name)
-    except PROBLEMS as error:
-        print(str(error) or "interrupted", file=sys.stderr)
-        return 1
+    with lock.held(app, "remove", by, options.why):
+        history.add(app, "remove", by=by, why=options.why or None, data="delete" if options.delete_data else "keep")
+        stop(app)
+        (database.delete if options.delete_data else database.close)(app)
+        for path in app.home.iterdir():
+            if path.name not in DATA or (options.delete_data and path.name != "lock"):
+                erase(path)
+        for path in units(app):  # last: an engine asks for them
+            path.unlink(missing_ok=True)
+        system.systemctl("daemon-reload")
+        if options.delete_data:
+            erase(app.home)
+            system.run("userdel", app.name)
     kept = "its data too" if options.delete_data else f"its data stay in {app.home}, and its database where it is"
-    print(f"{app.name} is removed: {kept}.")
-    return 0
+    return f"{app.name} is removed: {kept}."
 
 
 def units(app):
@@ -46,8 +40,7 @@ def units(app):
 
 def stop(app):
     workers.remove(workers.present(app))
-    found = system.run("systemctl", "list-units", "--all", "--plain", "--no-legend", f"app-{app.name}[@-]*").stdout
-    names = {line.split()[0] for line in found.splitlines() if line.split()}
+    names = {*system.listed("--all", f"app-{app.name}[@-]*")}
     names |= {f"{app.unit_of(instance)}.{kind}" for instance in (CURRENT, CANDIDATE) for kind in ("socket", "service")}
     # First what would start others.
     for kinds in ((".timer", ".socket"), (".service",)):

@@ -2,8 +2,6 @@
 # Source: roles/uwsgi/files/usr/local/lib/sanso/sanso_app/rollback.py
 """Let an earlier release serve again."""
 
-import sys
-
 from sanso_app import database, history, lock, system
 from sanso_app.app import CANDIDATE, CURRENT, App
 from sanso_app.release import Change
@@ -77,41 +75,31 @@ def find(app, id):
     return found
 
 
-def restore(options):
-    """Exit code 0 once a snapshot has taken the database's place."""
+@system.verb
+def restore(options, by):
+    """Done once a snapshot has taken the database's place."""
     app = App(options.app)
-    by = options.by or system.account()
-    try:
-        with lock.held(app, f"restore {options.snapshot}", by, options.why):
-            print(database.restore(app, options.snapshot))
-            current = app.linked(CURRENT)
-            told = {"release": current.name if current else None, "by": by, "why": options.why or None}
-            history.add(app, "restore", **told, snapshot=options.snapshot)
-    except PROBLEMS as error:
-        print(str(error) or "interrupted", file=sys.stderr)
-        return 1
-    return 0
+    with lock.held(app, f"restore {options.snapshot}", by, options.why):
+        said = database.restore(app, options.snapshot)
+        current = app.linked(CURRENT)
+        told = {"release": current.name if current else None, "by": by, "why": options.why or None}
+        history.add(app, "restore", **told, snapshot=options.snapshot)
+    return said
 
 
-def rollback(options):
-    """Exit code 0 once the earlier release serves; 1 if it can't, or must not: what serves keeps serving."""
+@system.verb
+def rollback(options, by):
+    """Done once the earlier release serves; if it can't, or must not, what serves keeps serving."""
     app = App(options.app)
-    by = options.by or system.account()
-    try:
-        with lock.held(app, f"roll back to {options.id or 'the release before'}", by, options.why):
-            app.settle()
-            target = Rollback(app, find(app, options.id), by, options.why)
-            target.with_database = options.with_database
-            if not options.with_database and (said := database.refusal(app, target.before, target.folder)):
-                raise Failed(f"{said}\nNothing was changed; release {target.before.name} serves.")
-            target.go()
-            database.keep(app)
-            target.withdraw()
-            target.finish()
-    except PROBLEMS as error:
-        print(str(error) or "interrupted", file=sys.stderr)
-        return 1
-    if target.lost:
-        print(target.lost)
-    print(f"{app.name}: release {target.id} serves again ({target.seconds} s); {target.before.name} is withdrawn.")
-    return 0
+    with lock.held(app, f"roll back to {options.id or 'the release before'}", by, options.why):
+        app.settle()
+        target = Rollback(app, find(app, options.id), by, options.why)
+        target.with_database = options.with_database
+        if not options.with_database and (said := database.refusal(app, target.before, target.folder)):
+            raise Failed(f"{said}\nNothing was changed; release {target.before.name} serves.")
+        target.go()
+        database.keep(app)
+        target.withdraw()
+        target.finish()
+    said = f"{app.name}: release {target.id} serves again ({target.seconds} s); {target.before.name} is withdrawn."
+    return f"{target.lost}\n{said}".lstrip()

@@ -35,8 +35,7 @@ def lines(app_name, release_folder, network=None):
     """What the release's own file says a process of the app may, as lines of [Service]."""
     file = release_folder / "sandbox"
     if not file.exists():  # a release of an earlier version
-        service = f"app-{app_name}@current.service"
-        groups = system.run("systemctl", "show", "--property=SupplementaryGroups", "--value", service).stdout.strip()
+        groups = system.shown(f"app-{app_name}@current.service", "SupplementaryGroups")
         return [f"User={app_name}", f"SupplementaryGroups={groups}"]
     if network is None:
         network = how(release_folder, "network", False)

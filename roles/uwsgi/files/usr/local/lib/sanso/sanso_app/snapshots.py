@@ -97,15 +97,13 @@ def umask(mask):
 
 def units(app):
     """All that runs of an app: pages, workers, commands."""
-    patterns = [f"app-{app.name}@*.service", f"app-{app.name}-*.service"]
-    done = system.run("systemctl", "list-units", "--plain", "--no-legend", "--state=running", *patterns)
-    return [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
+    return system.listed("--state=running", f"app-{app.name}@*.service", f"app-{app.name}-*.service")
 
 
 def thaw(app):
     """After a run that was killed: what it had stopped in its tracks goes on."""
     for unit in units(app):
-        if system.run("systemctl", "show", "--property=FreezerState", "--value", unit).stdout.strip() == "frozen":
+        if system.shown(unit, "FreezerState") == "frozen":
             system.systemctl("thaw", unit)
 
 
@@ -114,7 +112,7 @@ def still(app, database):
     """Stop all that the app does where it is: requests wait in its socket, and nothing is written meanwhile."""
     frozen = []
     until = time.monotonic() + PATIENCE
-    with signals():
+    with handled(stop):
         try:
             while True:
                 for unit in units(app):
@@ -138,26 +136,16 @@ def let_go(units):
         units.pop()
 
 
-@contextlib.contextmanager
-def signals():
+def stop(number, frame):
     """A signal that ends the tool lets it tidy up first: nobody else would let the app go on."""
-
-    def stop(number, frame):
-        raise Failed(f"It was ended by {signal.Signals(number).name}.")
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    raise Failed(f"It was ended by {signal.Signals(number).name}.")
 
 
 @contextlib.contextmanager
-def undisturbed():
+def handled(how):
+    """What signals that end the tool do meanwhile."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    before = {number: signal.signal(number, how) for number in numbers}
     try:
         yield
     finally:
@@ -205,7 +193,7 @@ class Swap:
             try:
                 self.put(said["name"])
             except BaseException as error:
-                with undisturbed():
+                with handled(signal.SIG_IGN):
                     self.undo(safety, error)
                 raise
             if not target:

@@ -59,7 +59,6 @@ elif verb == "copy":
 
 class SQLite:
     suffix = "sqlite.gz"
-    title = "SQLite"
     undo = "A migration's steps before the one that failed stay."
 
     def __init__(self, app):

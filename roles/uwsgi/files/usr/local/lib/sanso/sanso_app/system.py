@@ -7,7 +7,9 @@ import errno
 import json
 import os
 import pwd
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 HOME, SOCKETS, LOGS = Path("/srv"), Path("/run"), Path("/var/log/sanso")
@@ -20,6 +22,24 @@ def run(*command, **options):
 
 def systemctl(*words):
     return run("systemctl", *words).returncode == 0
+
+
+def shown(unit, name):
+    """A property of a unit."""
+    return run("systemctl", "show", f"--property={name}", "--value", unit).stdout.strip()
+
+
+def listed(*words):
+    """The names of units that systemd lists."""
+    lines = run("systemctl", "list-units", "--plain", "--no-legend", *words).stdout.splitlines()
+    return [line.split()[0] for line in lines if line.strip()]
+
+
+def said(unit, *since):
+    """What a unit said last, for a person. since: an option of journalctl's."""
+    run("journalctl", "--sync")  # it may not have read yet what was said last
+    command = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--unit={unit}", *since, "--lines=40"]
+    return f"What it said (journalctl -u {unit}):\n{run(*command).stdout.rstrip()}"
 
 
 class Failed(Exception):
@@ -50,6 +70,12 @@ def replace(path, make):
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def renew(path, file):
+    """Let `path` be a copy of a file that everyone may read, if it isn't yet."""
+    if not (path.exists() and path.read_bytes() == file.read_bytes()):
+        replace(path, lambda beside: shutil.copyfile(file, beside).chmod(0o644))
 
 
 def write(path, text, mode=0o640):
@@ -89,3 +115,18 @@ def time_of(path):
 def account():
     """Who asks: the one that sudo came from, where it did."""
     return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+
+
+def verb(do):
+    """Make a verb of do(options, by), which says what it did; its exit code is 1 where that can't be, or must not."""
+
+    def run_it(options):
+        try:
+            print(do(options, options.by or account()))
+        except PROBLEMS as error:
+            print(str(error) or "interrupted", file=sys.stderr)
+            return 1
+        return 0
+
+    run_it.__name__, run_it.__doc__ = do.__name__, do.__doc__
+    return run_it

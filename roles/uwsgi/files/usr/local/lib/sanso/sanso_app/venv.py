@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from sanso_app import system
+from sanso_app import history, system
 
 WHOLE = ".whole"
 
@@ -53,7 +53,7 @@ def make(app, folder, release):
 
 def prune(app):
     """Remove those that no release runs with."""
-    used = {(path / "venv").resolve() for path in (app.home / "releases").iterdir()}
+    used = {(path / "venv").resolve() for path in history.folders(app)}
     folder = app.home / "venvs"
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.resolve() not in used:

@@ -6,7 +6,6 @@ A release brings them along in units/, by their names, and in units/started thos
 """
 
 import re
-import shutil
 import time
 
 from sanso_app import system
@@ -36,9 +35,7 @@ def know(app, release):
     """Let systemd know a release's units, and take away what neither it nor the release that serves brought along."""
     mine, current = brought(release), app.linked("current")
     for name, file in mine.items():
-        unit = system.UNITS / name
-        if not (unit.exists() and unit.read_bytes() == file.read_bytes()):
-            system.replace(unit, lambda path, file=file: shutil.copyfile(file, path).chmod(0o644))
+        system.renew(system.UNITS / name, file)
     remove(present(app) - mine.keys() - (brought(current).keys() if current else set()))
     system.succeed("systemctl", "daemon-reload")
     check_calendars(mine)
@@ -62,7 +59,7 @@ def start_redis(app, release):
         at = system.SOCKETS / f"app-{app.name}-redis/redis.sock"
         verb = "restart" if system.newer(system.UNITS / name, at) else "start"
         if not (system.systemctl("enable", name) and system.systemctl(verb, name)):
-            raise Failed(f"{name} does not start.\n{said(name)}")
+            raise Failed(f"{name} does not start.\n{system.said(name)}")
 
 
 def remove(names):
@@ -80,9 +77,8 @@ def remove(names):
 def instances(template):
     """Those that run, failed, or are started at boot."""
     stem, _, kind = template.rpartition(".")
-    listed = system.run("systemctl", "list-units", "--all", "--plain", "--no-legend", f"{stem}*.{kind}").stdout
     at_boot = {file.name for file in system.UNITS.glob(f"*.wants/{stem}*.{kind}")}
-    return sorted({line.split()[0] for line in listed.splitlines() if line.strip()} | at_boot)
+    return sorted({*system.listed("--all", f"{stem}*.{kind}")} | at_boot)
 
 
 def restart(app):
@@ -117,7 +113,7 @@ def wait_for(services):
     while time.time() < until:
         shown = {unit: properties(unit) for unit in services}
         if bad := [unit for unit, each in shown.items() if each["ActiveState"] != "active" or each["NRestarts"] != "0"]:
-            raise Failed(f"{bad[0]} does not stay up.\n{said(bad[0])}")
+            raise Failed(f"{bad[0]} does not stay up.\n{system.said(bad[0])}")
         if all(age(each) > 2 for each in shown.values()):
             return
         time.sleep(0.2)
@@ -132,9 +128,3 @@ def properties(unit):
 def age(shown):
     """For how many seconds it has been active."""
     return time.monotonic() - int(shown.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
-
-
-def said(unit):
-    system.run("journalctl", "--sync")
-    log = system.run("journalctl", "--quiet", "--no-pager", "--output=cat", f"--unit={unit}", "--lines=40").stdout
-    return f"What it said (journalctl -u {unit}):\n{log.rstrip()}"
