@@ -490,23 +490,28 @@ def patient(pytestconfig):
 
 
 @pytest.fixture
-def doctor(patient):
-    """doctor(url) is what is found: (the exit code, the answer)."""
+def doctor(patient, health):
+    """doctor(url) is what is found: (the exit code, the answer). Without a URL, it asks the sample app for its health."""
 
-    def doctor(url=""):
-        diagnoses = examine(patient, [url] if url else patient.healths)
+    def doctor(url=health):
+        diagnoses = examine(patient, [url])
         return verb.verdict(diagnoses), {"requests": [verb.as_data(each) for each in diagnoses]}
 
     return doctor
 
 
-@pytest.fixture
-def typed(pytestconfig):
-    """typed(words…) runs the verb, after these words: (its exit code, its answer)."""
+@pytest.fixture(scope="module")
+def health(app):
+    return f"https://{app.host_name}{app.health_path}"
 
-    def typed(*words):
+
+@pytest.fixture
+def typed(pytestconfig, health):
+    """typed(words…) runs the verb, after these words: (its exit code, its answer). No url: of all apps."""
+
+    def typed(*words, url=health):
         path = str(pytestconfig.getoption("--inventory").resolve())
-        command = [*words, sys.executable, "-m", "sanso", "doctor", "--json", "-i", path]
+        command = [*words, sys.executable, "-m", "sanso", "doctor", "--json", "-i", path, *filter(None, [url])]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment)
@@ -567,16 +572,16 @@ def cause(answer) -> dict:
     return request["cause"]
 
 
-def test_machine_that_is_well_is_said_to_be(typed):
-    exit_code, answer = typed()
-    assert (exit_code, [each["cause"] for each in answer["requests"]]) == (0, [None]), answer
+def test_machine_that_is_well_is_said_to_be(server, typed):
+    exit_code, answer = typed(url=None)
+    assert (exit_code, [each["cause"] for each in answer["requests"]]) == (0, [None for _ in server.apps]), answer
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_cause_is_named_with_what_mends_it(server, app, run, healed, filled, doctor, name):
     fault = FAULTS[name]
     with broken(run, filled(fault.do), filled(fault.undo)):
-        exit_code, answer = doctor(f"https://{app.host_name}{fault.path}" if fault.path else "")
+        exit_code, answer = doctor(*([f"https://{app.host_name}{fault.path}"] if fault.path else []))
     found = cause(answer)
     assert (exit_code, found["kind"]) == (1, fault.kind), answer
     assert filled(fault.cause) in found["cause"], found

@@ -163,13 +163,10 @@ def test_server_of_before_gets_its_sockets_from_systemd_in_one_run(server, play,
 @pytest.fixture
 def asset(server, app):
     """The name of a file that only an earlier release had."""
-    folder = f"/srv/{app.name}/assets/static"
-    made = server.host.run(f"test -d {folder}").failed
-    server.host.check_output(f"install -d -m 0755 {folder} && echo earlier > {folder}/earlier.css")
+    file = f"/srv/{app.name}/assets/static/earlier.css"
+    server.host.check_output(f"echo earlier | install --mode=0644 /dev/stdin {file}")
     yield "earlier.css"
-    server.host.check_output(f"rm {folder}/earlier.css")
-    if made:
-        server.host.check_output(f"rm -r /srv/{app.name}/assets")
+    server.host.check_output(f"rm {file}")
 
 
 def test_file_of_an_earlier_release_is_still_there(server, app, asset):

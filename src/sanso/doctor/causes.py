@@ -648,13 +648,10 @@ def redis_is_down(case: Case) -> Iterator[Finding]:
 def schema_is_old(case: Case) -> Iterator[Finding]:
     if not case.health or case.health.get("status") in (None, 200):
         return
-    recorded, now = (
-        case.inside.get("record", {}).get("revision"),
-        (case.of("mysql").get("revisions") or {}).get(case.name),
-    )
+    recorded, now = case.inside.get("record", {}).get("revision"), case.inside.get("revision")
     words = [case.health.get("text", ""), *(case.unit(case.app_unit("service")).get("said") or [])[-15:]]
     sign = next((line for text in words for line in text.splitlines() if SCHEMA.search(line)), "")
-    moved = bool(recorded and case.has_mysql and now is not None and str(recorded) != now)
+    moved = bool(recorded and now is not None and recorded != now)
     if not sign and not moved:
         return
     migrate = case.inside.get("migrate", "")

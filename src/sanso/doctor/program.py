@@ -53,7 +53,7 @@ def main(request: dict) -> dict:
         "disks": lambda: disks([f"/srv/{name}" for name in names]),
         "memory": memory,
         "killed": killed,
-        "mysql": lambda: mysql(names) if any(is_mysqls(app) for app in request["apps"]) else {},
+        "mysql": lambda: mysql() if any(is_mysqls(app) for app in request["apps"]) else {},
         "ntp": lambda: ask("timedatectl", "show", "--property=NTPSynchronized", "--value").strip() == "yes",
     }
     found: dict = {"time": began, "problems": {}}
@@ -293,7 +293,7 @@ FROM sys.schema_table_lock_waits WHERE blocking_pid <> waiting_pid
 UNION SELECT DISTINCT blocking_pid, REPLACE(locked_table, '`', '') FROM sys.innodb_lock_waits"""
 
 
-def mysql(names: list[str]) -> dict:
+def mysql() -> dict:
     """Its own word, as root of the server; and the last errors in its log."""
     last_start = tail(Path("/var/log/mysql/error.log")).rpartition("starting as process")[2].splitlines()
     log = [line for line in last_start if "[ERROR]" in line]
@@ -306,22 +306,7 @@ def mysql(names: list[str]) -> dict:
     found["users"] = dict(
         query("SELECT COALESCE(user, ''), COUNT(*) FROM information_schema.processlist GROUP BY user")
     )
-    found["revisions"] = {name: revision(name) for name in names}
     return found
-
-
-def revision(name: str) -> str:
-    """What Alembic or Django says that a schema is at."""
-    for statement in (
-        f"SELECT version_num FROM `{name}`.alembic_version",
-        f"SELECT CONCAT(app, '.', name) FROM `{name}`.django_migrations ORDER BY id DESC LIMIT 1",
-    ):
-        try:
-            # Who locks a table doesn't hold up a look at it.
-            return ",".join(sorted(row[0] for row in query(f"SET SESSION lock_wait_timeout = 1; {statement}")))
-        except CouldNotAsk:
-            continue
-    return ""
 
 
 # An app
@@ -363,6 +348,7 @@ class App:
             "others": sorted(path.name for path in self.socket.parent.glob("*.sock")),
             "peer": peer(real),
             "health": health,
+            "revision": self.revision(),
             **meanwhile,
         }
         if is_mysqls(self.app):
@@ -403,6 +389,13 @@ class App:
             "text": text[:2000],
             "seconds": round(time.monotonic() - began, 1),
         }
+
+    def revision(self) -> str | None:
+        """Which one its database has, by the project's own tool; None where that can't say, such as for a lock."""
+        try:
+            return ask("timeout", f"{SECONDS}", TOOL, "revision", self.name).strip()
+        except CouldNotAsk:
+            return None
 
     def login(self) -> str:
         """What MySQL says to the app's own user with the groups of its unit; empty where it lets it in."""

@@ -49,7 +49,7 @@ SERVER = {
     "killed": [],
     "mysql": {
         **{"answers": True, "said": "", "log": [], "most": 151, "connected": 3},
-        **{"users": {"faults": "2", "root": "1"}, "revisions": {"faults": "0001"}},
+        **{"users": {"faults": "2", "root": "1"}},
     },
     "ntp": False,
     "apps": {
@@ -71,6 +71,7 @@ SERVER = {
             "waiting": 0,
             "login": "",
             "redis": {},
+            "revision": "0001",
         }
     },
 }

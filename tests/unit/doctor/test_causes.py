@@ -525,6 +525,13 @@ def test_cause_is_named_with_what_mends_it(name):
     assert (first.kind, cause in first.cause, fix in first.fix) == (kind, True, True), first
 
 
+@pytest.mark.parametrize("now", ["shop.0002-1a2b3c4d", None], ids=["the one of its release", "not known"])
+def test_schema_is_not_suspected_where_it_is_as_its_release_left_it(now):
+    record = {"revision": "shop.0002-1a2b3c4d"}
+    first, *others = causes({f"{IN}health": ILL, f"{IN}record": record, f"{IN}revision": now}, reply=UNAVAILABLE)
+    assert "schema" not in [each.kind for each in (first, *others)]
+
+
 # What beats what
 
 

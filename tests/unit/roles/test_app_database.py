@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import gzip
 import json
@@ -156,6 +157,17 @@ def test_revision_is_what_the_migrations_tool_says_or_a_digest(shop, database, n
     shop.execute(*statements)
     found = database.revision(shop, shop.release(OLD))
     assert found == wanted or (wanted.endswith("-") and found.startswith(wanted))
+
+
+def test_revision_that_the_tool_says_is_the_one_that_it_records(shop, database, old, monkeypatch, capsys):
+    from sanso_app import listing, system
+
+    monkeypatch.setattr(system, "HOME", shop.home.parent)
+    assert listing.revision(argparse.Namespace(app="shop")) == 0
+    assert capsys.readouterr().out == "0001\n"
+    (shop.home / "current").unlink()
+    assert listing.revision(argparse.Namespace(app="shop")) == 1
+    assert capsys.readouterr() == ("", "No release of shop serves on this server.\n")
 
 
 def test_revision_of_django_differs_with_each_migration_and_not_with_their_order(shop, database):

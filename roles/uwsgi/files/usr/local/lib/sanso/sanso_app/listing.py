@@ -1,12 +1,13 @@
 # Managed by Sansō: changes made here are lost on the next run.
 # Source: roles/uwsgi/files/usr/local/lib/sanso/sanso_app/listing.py
-"""What releases an app has, for a person or a program."""
+"""What releases an app has, and at which revision its database is, for a person or a program."""
 
 import json
 import sys
 
-from sanso_app import history, lock, system
+from sanso_app import database, history, lock, system
 from sanso_app.app import CURRENT, App
+from sanso_app.system import PROBLEMS, Failed
 
 
 def found(app):
@@ -42,4 +43,18 @@ def releases(options):
         print(sign, "  ".join(words).rstrip())
     if told["locked"]:
         print(f"Busy: {lock.told(told['locked'])}")
+    return 0
+
+
+def revision(options):
+    """Of the database as the release that serves has one; an empty line where it has none."""
+    app = App(options.app)
+    try:
+        current = app.linked(CURRENT)
+        if not current:
+            raise Failed(f"No release of {app.name} serves on this server.")
+        print(database.revision(app, current))
+    except PROBLEMS as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
