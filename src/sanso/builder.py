@@ -33,15 +33,8 @@ from ansible.module_utils.sanso_image import ensure, require_space  # noqa: E402
 
 # What most packages are built with, beside their own. venv brings pip along.
 PACKAGES = ["build-essential", "ca-certificates", "pkg-config", "python3-dev", "python3-venv"]
-# A server that isn't made from any image of the catalogue: the release of its distribution as it is.
-OTHERS = {
-    "debian": {"components": ["main"], "keyring": "/usr/share/keyrings/debian-archive-keyring.gpg"},
-    "ubuntu": {
-        "mirror": "http://archive.ubuntu.com/ubuntu",
-        "components": ["main", "universe"],
-        "keyring": "ubuntu-archive-keyring.gpg",
-    },
-}
+# Of an image's recipe, what the releases of a distribution have in common.
+SHARED = ("distribution", "mirror", "components", "keyring")
 NODES = ("null", "zero", "full", "random", "urandom")
 NOBODY = 65534
 LINES = 40  # of what a failed command said
@@ -90,13 +83,14 @@ def recipe_of(asked: Asked) -> tuple[str, dict]:
     """The image that is like the server: (its name, its recipe)."""
     if asked.architecture != os.uname().machine:
         raise MachineError(f"the server is {asked.architecture}, and this computer {os.uname().machine}")
-    defaults = yaml.safe_load((ROOT / "roles/machine/defaults/main.yml").read_text())
-    for name, recipe in (asked.catalogue or defaults["machine_images"]).items():
+    ours = yaml.safe_load((ROOT / "roles/machine/defaults/main.yml").read_text())["machine_images"]
+    for name, recipe in (asked.catalogue or ours).items():
         if (recipe["distribution"], recipe["suite"]) == (asked.distribution, asked.release):
             return name, with_keyring(recipe)
-    if asked.distribution not in OTHERS or not asked.release:
+    alike = next((recipe for recipe in ours.values() if recipe["distribution"] == asked.distribution), None)
+    if not (alike and asked.release):
         raise MachineError(f"there is no image of {asked.distribution} {asked.release}; machine_images may have one")
-    recipe = {"distribution": asked.distribution, "suite": asked.release, **OTHERS[asked.distribution]}
+    recipe = {**{name: alike[name] for name in SHARED if name in alike}, "suite": asked.release}
     return f"{asked.distribution}-{asked.release}", with_keyring(recipe)
 
 

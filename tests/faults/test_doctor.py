@@ -491,7 +491,7 @@ def patient(pytestconfig):
 
 @pytest.fixture
 def doctor(patient, health):
-    """doctor(url) is what is found: (the exit code, the answer). Without a URL, it asks the sample app for its health."""
+    """doctor(url) is what is found: (the exit code, the answer). Without a URL, of the sample app's health."""
 
     def doctor(url=health):
         diagnoses = examine(patient, [url])

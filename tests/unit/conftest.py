@@ -42,6 +42,21 @@ def traced(ca, tmp_path):
         yield running
 
 
+@pytest.fixture
+def project(tmp_path):
+    """project({name: text}) makes a folder `shop` with these files."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+
+    def project(files):
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        return folder
+
+    return project
+
+
 def browsers() -> list[str | None]:
     """Where a browser may be: those of the system, and Playwright's own. A snap's sees none of our files."""
     found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]

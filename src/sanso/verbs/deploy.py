@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from sanso import apps, building, console, inventory, options, reach
@@ -55,10 +57,10 @@ def deploy(ctx, app, version, again, why, name, plan, path, verbose):
 
 def command(app, version, again, why, engine, described: Inventory) -> str:
     """What to type for the same again, without --plan."""
-    words = ["./sanso deploy", *([app] if app else []), *(["--version", version] if version else [])]
-    words += [*(["--again"] if again else []), *([f"--why '{why}'"] if why else [])]
+    words = ["./sanso", "deploy", *([app] if app else []), *(["--version", version] if version else [])]
+    words += [*(["--again"] if again else []), *(["--why", why] if why else [])]
     words += ["--engine", engine] if engine != "ansible" else []
-    return " ".join(words) + described.option
+    return shlex.join(words) + described.option
 
 
 def tell_other_version(app: App, version: str, described: Inventory):

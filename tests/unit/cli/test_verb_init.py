@@ -47,20 +47,6 @@ DJANGO = {
 
 
 @pytest.fixture
-def project(tmp_path):
-    """project({name: text}) makes a folder `shop` with these files."""
-    folder = tmp_path / "shop"
-
-    def project(files):
-        for name, text in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text)
-        return folder
-
-    return project
-
-
-@pytest.fixture
 def look(project):
     return lambda files: detect.look(project(files))
 

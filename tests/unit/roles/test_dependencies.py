@@ -101,21 +101,6 @@ def builder():
 
 
 @pytest.fixture
-def project(tmp_path):
-    """project({name: text}) writes files into an app's folder, and gives it."""
-    folder = tmp_path / "shop"
-    folder.mkdir()
-
-    def project(files):
-        for name, text in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text)
-        return folder
-
-    return project
-
-
-@pytest.fixture
 def lock(project, tmp_path, builder):
     """lock({name: text}, named) returns {name: version} of what is locked; every one has a hash."""
 
