@@ -64,7 +64,12 @@ def patient(view: Callable) -> Callable:
 
     @wraps(view)
     def waiting(*arguments, **keywords):
-        return patiently(lambda: view(*arguments, **keywords))
+        def read():
+            answer = view(*arguments, **keywords)
+            db.session.rollback()  # here: at the end of the request nobody would try again
+            return answer
+
+        return patiently(read)
 
     return waiting
 
