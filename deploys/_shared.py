@@ -282,7 +282,7 @@ class Installed(FactBase):
 
 @operates
 def packages(task, outcome):
-    """Install packages, or remove them."""
+    """Install packages, without what they merely recommend, or remove them."""
     said = task.arguments
     names = [said["name"]] if isinstance(said["name"], str) else list(said["name"])
     # No change of the server, which it would count as in pyinfra's operation; and none of a plan's business.
@@ -297,8 +297,7 @@ def packages(task, outcome):
             if gone := [name for name in names if name in there]:
                 yield noninteractive_apt(f"{'purge' if said.get('purge') else 'remove'} {LOCK} {shlex.join(gone)}")
         elif missing := [name for name in names if name not in there]:
-            flags = "" if said.get("install_recommends", True) else "--no-install-recommends"
-            yield noninteractive_apt(f"install {flags} {LOCK} {shlex.join(missing)}")
+            yield noninteractive_apt(f"install --no-install-recommends {LOCK} {shlex.join(missing)}")
 
     yield from counted(task, outcome, commands)
 
@@ -404,6 +403,7 @@ def run(task: Task) -> dict[str, Any]:
     given = task.arguments.get("stdin", "")
     done = host.connector.execute(task.script, given=given.encode())
     said = {"stdout": done.stdout.rstrip("\n"), "stderr": done.stderr.rstrip("\n"), "rc": done.returncode}
+    said |= {f"{name}_lines": said[name].splitlines() for name in ("stdout", "stderr")}
     if done.returncode:
         return said | {
             "failed": True,

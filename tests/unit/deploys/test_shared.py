@@ -187,7 +187,7 @@ LOOK = """
   changed_when: __demo_old.stdout | length > 0
 - name: Mend
   ansible.builtin.command: rm {here}/old
-  when: __demo_old.stdout | length > 0
+  when: "'something' in __demo_old.stdout_lines"
 """
 
 
@@ -237,9 +237,9 @@ def test_packages_are_compared_by_name(run, tmp_path):
     write(tmp_path / "bin/apt-get", '#!/bin/sh\necho "$*" >>"$CALLS.apt"\n').chmod(0o755)
     tasks = """
 - name: All there
-  ansible.builtin.apt: {name: here}
+  packages: {name: [here]}
 - name: Some there
-  ansible.builtin.apt: {name: [here, gone, other], install_recommends: false}
+  packages: {name: [here, gone, other]}
 - name: Away
   ansible.builtin.apt: {name: [here, gone], state: absent, purge: true}
 """
