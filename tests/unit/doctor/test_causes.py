@@ -390,6 +390,7 @@ SEEN = {
                 "answers": False,
                 "said": "",
                 "log": [
+                    "2026-11-22T09:00:00.000000Z 0 [ERROR] [MY-013632] [InnoDB] sched_setaffinity() failed!",
                     "2026-11-22T09:30Z 0 [ERROR] [MY-000067] [Server] unknown variable 'nonsense=1'.",
                     "x Aborting",
                 ],
