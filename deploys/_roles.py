@@ -125,7 +125,7 @@ class Task:
         said = self.arguments
         if "argv" in said:
             text = shlex.join(map(str, said["argv"]))
-        elif self.module.endswith("shell"):
+        elif self.module.endswith(("shell", "raw")):
             text = said["cmd"]
         else:
             text = shlex.join(shlex.split(said["cmd"]))

@@ -227,18 +227,6 @@ def release(task, outcome):
 
 
 @operates
-def link(task, outcome):
-    """See where a link leads to, for a task that asks with `stat`."""
-    found = {"exists": False}
-    if task.is_wanted:
-        done = host.connector.execute(f"readlink {shlex.quote(task.arguments['path'])}")
-        found = {"exists": not done.returncode, "lnk_target": done.stdout.strip()}
-    outcome.update(changed=False, stat=found)
-    task.register(outcome)
-    yield from ()
-
-
-@operates
 def say(task, outcome):
     """Tell a person what a task says that changes nothing."""
     said = {"notice": task.arguments["msg"]} if task.is_wanted else {}

@@ -3,7 +3,7 @@
 from pyinfra import host
 from pyinfra.api import deploy
 
-from deploys._shared import Role, command, folders, link, local, packages, release, render, say, service, user
+from deploys._shared import Role, command, folders, local, look, packages, release, render, say, service, user
 
 
 @deploy("App")
@@ -30,8 +30,7 @@ def app(described: dict):
     user(role, "App | Make its user")
     folders(role, "App | Make its folders")
     local(role, "Release | Put it together on this computer")
-    link(role, "Release | See which one serves")
-    link(role, "Release | See whether somebody went back from it")
+    look(role, "Release | See which one serves, and whether somebody went back from this one")
     say(role, "Release | Say that it was rolled back")
     render(role, "App | Render its units")
     release(role, "Release | Let it serve, once it has answered")

@@ -27,7 +27,7 @@ def built_by(both):
 def test_ansible_would_change_nothing_that_pyinfra_built(built_by):
     built = built_by("pyinfra")
     command = ["ansible-playbook", "-i", built.inventory, "site.yml", "--check", "--diff", f"--limit={built.host.name}"]
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_DISPLAY_OK_HOSTS": "0"}
+    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_DISPLAY_OK_HOSTS": "0"}
     environment |= {"ANSIBLE_DISPLAY_SKIPPED_HOSTS": "0", "ANSIBLE_STDOUT_CALLBACK": "default"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -32,8 +32,8 @@ SETTINGS = {
 }
 # By which modules a thing of a section is made.
 MODULES = {
-    "packages": ("apt",),
-    "manual packages": ("apt",),
+    "packages": ("apt", "packages"),
+    "manual packages": ("apt", "packages"),
     "users": ("user",),
     "groups": ("group", "user"),
     "units": ("systemd_service", "access"),
@@ -42,7 +42,7 @@ APPS_USERS = ("app", "App | Make its user")
 SYSTEMD = "/etc/systemd/system/"
 APPS_UNITS = ("app", "App | Render its units")
 APPS_TABLES = ("app", "Release | Let it serve, once it has answered")
-READING = {"stat", "git", "assert", "fail", "debug", "meta", "block", "include_tasks", "import_tasks"}
+READING = {"stat", "raw", "git", "assert", "fail", "debug", "meta", "block", "include_tasks", "import_tasks"}
 KEYWORDS = {"name", "when", "register", "notify", "loop", "loop_control", "vars", "changed_when", "failed_when", "args"}
 TOO_WIDE = 2  # parts of a path that every server has: what is below /etc/systemd is not all of one task
 

@@ -566,7 +566,7 @@ def workers_are_busy(case: Case) -> Iterator[Finding]:
 # The database, and what else the app needs
 
 
-# Errors in MySQL's log that don't keep it from starting: its last word, and what its sandbox keeps from it at every start.
+# Errors in MySQL's log that are no reason: its last word, and what its sandbox keeps from it at every start.
 NO_REASON = ("Aborting", "sched_setaffinity() failed")
 
 

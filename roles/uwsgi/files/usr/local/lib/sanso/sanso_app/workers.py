@@ -58,7 +58,8 @@ def start_redis(app, release):
     if name in brought(release):
         at = system.SOCKETS / f"app-{app.name}-redis/redis.sock"
         verb = "restart" if system.newer(system.UNITS / name, at) else "start"
-        if not (system.systemctl("enable", name) and system.systemctl(verb, name)):
+        is_enabled = any(system.UNITS.glob(f"*.wants/{name}"))  # or systemd would read all units anew
+        if not ((is_enabled or system.systemctl("enable", name)) and system.systemctl(verb, name)):
             raise Failed(f"{name} does not start.\n{system.said(name)}")
 
 
