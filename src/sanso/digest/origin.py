@@ -36,7 +36,7 @@ MODULES = {
     "manual packages": ("apt", "packages"),
     "users": ("user",),
     "groups": ("group", "user"),
-    "units": ("systemd_service", "access"),
+    "units": ("unit", "access"),
 }
 APPS_USERS = ("app", "App | Make its user")
 SYSTEMD = "/etc/systemd/system/"

@@ -280,10 +280,10 @@ esac
 """
 UNITS = """
 - name: Units | Start
-  ansible.builtin.systemd_service: {name: "{{ item }}", state: started, enabled: true}
+  unit: {name: "{{ item }}", state: started, enabled: true}
   loop: [runs.service, rests.service]
 - name: Units | Stop
-  ansible.builtin.systemd_service: {name: "{{ item }}", state: stopped, enabled: false}
+  unit: {name: "{{ item }}", state: stopped, enabled: false}
   loop: [runs.service, rests.service]
 """
 
