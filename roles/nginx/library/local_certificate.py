@@ -106,6 +106,7 @@ def alone(directory):
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield
     finally:
+        fcntl.flock(folder, fcntl.LOCK_UN)  # gevent, on which pyinfra runs, closes files later
         os.close(folder)
 
 

@@ -45,6 +45,19 @@ def test_certificate_is_good_for_its_names_and_openssl_verifies_it(make, tmp_pat
     assert done.returncode == 0, done.stderr
 
 
+def test_lock_is_given_back_before_the_file_is_closed(ca, make, monkeypatch):
+    """pyinfra runs on gevent, whose os.close() closes when it comes to it: the same run may want the lock before."""
+    late, close = [], ca.os.close
+    monkeypatch.setattr(ca.os, "close", late.append)
+    monkeypatch.setattr(
+        ca.fcntl, "flock", lambda file, kind, flock=ca.fcntl.flock: flock(file, kind | ca.fcntl.LOCK_NB)
+    )
+    make()
+    make()
+    for file in late:
+        close(file)
+
+
 def test_runs_that_begin_at_once_have_one_ca(ca, tmp_path):
     """Scenarios of ./sanso test, on a computer that is new. Each certificate fits the CA that is there in the end."""
     directory = tmp_path / "ca"
