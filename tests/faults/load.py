@@ -16,11 +16,12 @@ PAUSE = 0.02  # between two requests of one client
 class Load:
     """Clients that ask for `path` one time after the other, while the block runs; every second one stays connected.
 
+    pause: in seconds, between two requests of one of them.
     said: what came of the requests, the status (or the error's name) to how often. problems: each error, whole.
     """
 
-    def __init__(self, server, name: str, path: str = "/readyz", clients: int = 8):
-        self.server, self.name, self.path, self.clients = server, name, path, clients
+    def __init__(self, server, name: str, path: str = "/readyz", clients: int = 8, pause: float = PAUSE):
+        self.server, self.name, self.path, self.clients, self.pause = server, name, path, clients, pause
         self.said: Counter[str] = Counter()
         self.problems: list[str] = []
         self._tls, self._over = client.trusting(), threading.Event()
@@ -65,7 +66,7 @@ class Load:
             self.said[word] += 1
             if connection and not goes_on:
                 connection = self._close(connection)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(self.pause)
         self._close(connection)
 
     def _connect(self):

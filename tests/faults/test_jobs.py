@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 from evidence import connect_attempt
+from stand_in import standing_in
 
 # A worker that takes files from a folder as its jobs, and ends the one in hand when it is asked to stop.
 WORKER = """
@@ -34,7 +35,7 @@ def result(host, unit):
 
 @pytest.fixture(scope="module")
 def busy(server, app, play, describe):
-    """The sample app with a Redis, workers and jobs of ours; as the inventory has it at the end."""
+    """The sample app with a Redis, workers and jobs of ours; with its own again at the end."""
     description, folder = describe(), FOLDER.format(app=app)
     command = f"python -c 'exec({json.dumps(WORKER)})' {folder}"
     description |= {
@@ -46,13 +47,10 @@ def busy(server, app, play, describe):
             "endless": {"command": "sleep 600", "at": "*-*-* 04:00", "timeout": 1},
         },
     }
-    run = play("app", apps=[description])
-    assert run.succeeded, run.said
-    yield app
-    server.host.check_output(f"systemctl reset-failed 'app-{app.name}-*'; rm -rf {folder}")
-    again = play("app")
-    assert again.succeeded, again.said
-    # What is no longer described is stopped, and gone.
+    with standing_in(server, app, play, description):
+        yield app
+        server.host.check_output(f"systemctl reset-failed 'app-{app.name}-*'; rm -rf {folder}")
+    # What the release that serves doesn't have is stopped, and gone.
     left = server.host.check_output(f"systemctl list-units --all --plain --no-legend 'app-{app.name}-*'")
     assert "-probe" not in left, left
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import threading
 import time
+from collections import Counter
 from pathlib import Path
 
-import client
 import pytest
+from load import Load
+from stand_in import pages_only, standing_in
+
+
+@pytest.fixture(scope="module")
+def describe(server, app, play, describe):
+    """As everywhere, but of the pages only; such a release serves meanwhile."""
+    with standing_in(server, app, play, pages_only(describe())):
+        yield lambda: pages_only(describe())
 
 
 def append(text, path="src/sample_app/__init__.py"):
@@ -30,6 +38,14 @@ def edit(path, old, new):
     return change
 
 
+def without(*names):
+    def change(source):
+        for name in names:
+            (source / name).unlink()
+
+    return change
+
+
 # What is done to the source, what is said of it, and what the run must show.
 BROKEN = {
     "syntax error": (append("\ndef broken(:\n"), {}, "SyntaxError"),
@@ -38,7 +54,11 @@ BROKEN = {
     "health never 200": (None, {"health_path": "/nowhere"}, "404 NOT FOUND"),
     "missing dependency": (append("\nimport not_there\n"), {}, "No module named 'not_there'"),
     "failing build": (None, {"build": "echo no bundler >&2; exit 3"}, "no bundler"),
-    "no requirements": (lambda source: (source / "requirements.txt").unlink(), {}, "requirements"),
+    "no requirements": (
+        without("requirements.txt", "pyproject.toml"),
+        {},
+        "one of them says which packages the app needs",
+    ),
 }
 
 
@@ -57,7 +77,7 @@ def test_broken_release_leaves_the_last_good_one_serving(server, app, play, desc
     # Of a good app, nothing but the one broken thing differs; 5 s are enough for an app that never gets healthy.
     done = play("app", apps=[description | said], app_health_seconds=5)
     assert done.failed, done.said
-    assert shown in done.said
+    assert done.says(shown), done.said
     assert release() == before
     assert ready().status == 200
     assert not server.host.service(f"app-{app.name}@candidate.service").is_running
@@ -88,10 +108,11 @@ def test_release_that_answers_as_candidate_only_is_taken_back(server, play, desc
 def test_unit_in_which_the_app_does_not_start_is_taken_back(server, app, play, description, release, ready):
     """The good release would not come back from the next restart."""
     before = release()
-    done = play("app", apps=[description | {"extra_unit": "ExecStartPre=/bin/false\n"}])
+    # Its migration would run with the same lines, and fail first.
+    done = play("app", apps=[description | {"extra_unit": "ExecStartPre=/bin/false\n", "migrate": ""}])
     assert done.failed, done.said
-    assert 'failed at "Release | Try it on a socket of its own"' in done.said
-    assert f"Release {Path(before).name} keeps serving." in done.said
+    assert done.says('failed at "Release | Try it on a socket of its own"'), done.said
+    assert done.says(f"Release {Path(before).name} keeps serving."), done.said
     server.host.check_output(f"systemctl restart app-{app.name}@current.service")
     assert ready().status == 200
     # The source is a copy, the description the same: nothing is left to be done.
@@ -104,17 +125,6 @@ def test_release_that_was_current_but_had_not_answered_is_tried_again(server, ap
     server.host.check_output(f"rm {app.current}/served")
     assert play("app", apps=[description]).changed
     assert server.host.check_output(f"readlink {app.current}/served") == Path(release()).name == Path(before).name
-
-
-def test_good_release_replaces_the_one_before_and_the_one_before_that_comes_back(play, description, release, ready):
-    before = release()
-    append('\nGENERATION = "next"\n')(Path(description["source"]))
-    assert play("app", apps=[description]).succeeded
-    assert release() != before
-    assert ready().status == 200
-    edit("src/sample_app/__init__.py", '\nGENERATION = "next"\n', "")(Path(description["source"]))
-    assert play("app", apps=[description]).succeeded
-    assert release() == before
 
 
 def test_git_reference_that_does_not_exist_changes_nothing(play, description, release):
@@ -139,44 +149,16 @@ def test_name_that_no_app_has_is_refused(play, release):
 # Nobody is let down
 
 
-class Visitors:
-    """People who ask for a page all the time, each on a new connection. failed: what else than a page they got."""
-
-    def __init__(self, server, app):
-        self.failed, self.served = [], 0
-        self._ask = lambda: client.request(server, app.host_name, app.health_path, seconds=30)
-        self._gone = threading.Event()
-        self._threads = [threading.Thread(target=self._visit) for _ in range(4)]
-
-    def _visit(self):
-        while not self._gone.is_set():
-            try:
-                answer = self._ask()
-            except OSError as error:
-                self.failed.append(error)
-            else:
-                self.served += 1
-                if answer.status != 200:
-                    self.failed.append(answer)
-            self._gone.wait(0.05)
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._gone.set()
-        for thread in self._threads:
-            thread.join()
-
-
 @pytest.fixture
 def visitors(server, app):
-    with Visitors(server, app) as found:
-        yield found
-    assert found.served
-    assert found.failed == []
+    """People who ask for a page all the time: each of them gets one, also who comes in the middle of it."""
+    with Load(server, app.host_name, app.health_path, clients=4, pause=0.05) as found:
+        yield
+    assert found.failed == Counter(), found.problems
+
+
+def snapshots_of(server, app):
+    return server.host.check_output(f"ls /srv/{app.name}/snapshots 2>/dev/null || true")
 
 
 def releases(server, app):
@@ -185,13 +167,16 @@ def releases(server, app):
 
 @pytest.mark.usefixtures("visitors")
 def test_release_and_the_way_back_let_nobody_down(server, app, play, description, release, ready):
-    before = release()
-    venv = server.host.check_output(f"readlink -f {app.current}/venv")
-    append(f"\nGENERATION = {time.time()}\n")(Path(description["source"]))
+    before, generation = release(), f"\nGENERATION = {time.time()}\n"
+    venv, snapshots = server.host.check_output(f"readlink -f {app.current}/venv"), snapshots_of(server, app)
+    append(generation)(Path(description["source"]))
     assert play("app", apps=[description], app_why="a test").succeeded
     new = release()
     assert new != before
     assert server.host.check_output(f"readlink -f {app.current}/venv") == venv  # its lock file is the same
+    assert snapshots_of(server, app) == snapshots  # and it has no new migration
+    (noted,) = (each for each in releases(server, app)["releases"] if each["serves"])
+    assert "snapshot" not in noted
     server.host.check_output(f"sanso-app rollback {app.name} --why='a test'")
     assert release() == before
     # Neither engine brings back what somebody went back from, and each says so.
@@ -201,11 +186,13 @@ def test_release_and_the_way_back_let_nobody_down(server, app, play, description
     done = play("app", apps=[description], app_again=True)
     assert (done.succeeded, release()) == (True, new), done.said
     assert ready().status == 200
-    server.host.check_output(f"sanso-app rollback {app.name} --why='a test'")
-    assert release() == before
+    # What a release is made of says which one it is: the one before comes back from its source, too.
+    edit("src/sample_app/__init__.py", generation, "")(Path(description["source"]))
+    done = play("app", apps=[description], app_why="another")
+    assert (done.succeeded, release()) == (True, before), done.said
     history = server.host.check_output(f"cat /var/log/sanso/{app.name}/releases.jsonl").splitlines()[-4:]
     told = [(line["action"], line["why"]) for line in map(json.loads, history) if "why" in line]
-    assert told == [("release", "a test"), ("rollback", "a test"), ("rollback", "a test")]
+    assert told == [("release", "a test"), ("rollback", "a test"), ("release", "another")]
 
 
 HOLDER = """
@@ -234,7 +221,7 @@ def busy(server, app):
 
 @pytest.fixture(scope="module")
 def brought(server, app, play, describe):
-    """A good release that waits on the server: the words that let it serve, and those that go back."""
+    """A good release that waits on the server, beside the one that serves: the words that let each of them serve."""
     described, before = describe(), server.host.check_output(f"readlink {app.current}")
     append(f"\nGENERATION = {time.time()}\n")(Path(described["source"]))
     with busy(server, app):
@@ -244,8 +231,9 @@ def brought(server, app, play, describe):
     assert done.says("because: new prices. Nothing was changed."), done.said
     assert server.host.check_output(f"readlink {app.current}") == before
     (archive,) = server.host.check_output(f"ls /srv/{app.name}/incoming/*.tar.gz").split()
-    release = f"release {app.name} %s --host={app.host_name} --seconds=60 --kept=5"
-    yield release % Path(archive).name.removesuffix(".tar.gz"), release % Path(before).name
+    ids = (Path(archive).name.removesuffix(".tar.gz"), Path(before).name)
+    yield {id: f"release {app.name} {id} --host={app.host_name} --seconds=60 --kept=5" for id in ids}
+    server.host.check_output(f"sanso-app release {app.name} {Path(before).name}")
     assert server.host.check_output(f"readlink {app.current}") == before
 
 
@@ -299,19 +287,17 @@ MOMENTS = [
 def test_run_that_is_killed_lets_nobody_down_and_the_next_one_settles_it(
     server, app, brought, release, ready, when, what, number
 ):
-    there, back = brought
+    """From the one of two releases that serves to the other."""
+    ((new, there),) = ((id, words) for id, words in brought.items() if id != Path(release()).name)
     run = server.host.run(f"python3 -Bc %s {when} %s {number} {there}", DYING, what)
     assert run.rc in (-9, 137, 255), f"{run.stdout}{run.stderr}"
     assert ready().status == 200
     done = server.host.run(f"sanso-app {there}")
     assert done.succeeded, done.stderr
     assert "was killed before it was done" in done.stdout
-    assert Path(release()).name in there
+    assert Path(release()).name == new
     assert server.host.check_output(f"readlink /run/app-{app.name}/app.sock") == "current.sock"
     assert not server.host.service(f"app-{app.name}@candidate.service").is_running
-    done = server.host.run(f"sanso-app {back}")
-    assert done.succeeded, done.stderr
-    assert Path(release()).name in back
 
 
 # A full disk
@@ -377,21 +363,20 @@ def plain(tmp_path):
 
 
 @pytest.mark.usefixtures("visitors")
-def test_app_that_comes_and_goes_touches_no_other_and_leaves_its_data(server, app, play, plain, release):
+def test_app_that_comes_and_goes_touches_no_other_and_leaves_its_data(server, app, play, plain, description):
+    """By either engine: test_delivery.py has more of it, of a machine with several apps."""
     run = server.host.check_output
-    described = next(each for each in server.settings["apps"] if each["name"] == app.name)
-    assert play("app", apps=[described]).succeeded  # whatever served before
     workers = run(f"systemctl show --property=MainPID,ExecMainStartTimestampMonotonic {app.service}")
-    done = play("app", apps=[described, plain])
+    done = play("app", apps=[description, plain])
     assert done.succeeded, done.said
     assert run("sanso-app get /run/app-plain/current.sock / plain.test").endswith("plain")
     run("touch /srv/plain/shared/kept")
     for data, left in (("keep", ["lock", "shared"]), ("delete", [])):
-        gone = {"apps": [described], "apps_removed": [{"name": "plain", "data": data}]}
+        gone = {"apps": [description], "apps_removed": [{"name": "plain", "data": data}]}
         done = play("app", **gone)
         assert (done.succeeded, done.changed) == (True, 1), done.said
         assert server.host.run("ls /srv/plain").stdout.split() == left
         assert run("ls /etc/systemd/system /run | grep app-plain || true") == ""
-        assert play("app", **gone).changed == 0
+    assert play("app", **gone).changed == 0
     assert server.host.run("id plain").failed
     assert run(f"systemctl show --property=MainPID,ExecMainStartTimestampMonotonic {app.service}") == workers

@@ -1,0 +1,24 @@
+"""A release that serves while tests run, and the one before it when they are done."""
+
+from __future__ import annotations
+
+import contextlib
+
+BESIDE = {"redis": False, "workers": {}, "schedule": {}}
+
+
+def pages_only(description: dict) -> dict:
+    """The app without what runs beside its pages, which takes most of a release's time to stop and to start."""
+    return description | BESIDE
+
+
+@contextlib.contextmanager
+def standing_in(server, app, play, description: dict):
+    """It serves while the block runs, and then what did before: that is on the machine still, no layer has to run."""
+    before = server.host.check_output(f"basename $(readlink {app.current})")
+    done = play("app", apps=[description])
+    assert done.succeeded, done.said
+    try:
+        yield
+    finally:
+        server.host.check_output(f"sanso-app release {app.name} {before} --again")
