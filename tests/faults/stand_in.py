@@ -1,8 +1,13 @@
-"""A release that serves while tests run, and the one before it when they are done."""
+"""What tests of releases share: one that serves while they run, and the one before it when they are done."""
 
 from __future__ import annotations
 
 import contextlib
+
+import pytest
+
+# For tests of what comes after an engine has brought a release: that is the same, whichever has.
+of_the_tool = pytest.mark.ansible_only(reason="the server's own tool does it, whoever brought the release")
 
 BESIDE = {"redis": False, "workers": {}, "schedule": {}}
 

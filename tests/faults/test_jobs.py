@@ -5,7 +5,9 @@ import shlex
 
 import pytest
 from evidence import connect_attempt
-from stand_in import standing_in
+from stand_in import of_the_tool, standing_in
+
+pytestmark = of_the_tool
 
 # A worker that takes files from a folder as its jobs, and ends the one in hand when it is asked to stop.
 WORKER = """

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import client
 import pytest
-from stand_in import pages_only, standing_in
+from stand_in import of_the_tool, pages_only, standing_in
+
+pytestmark = of_the_tool
 
 VERSIONS = "src/sample_app/migrations/versions"
 MIGRATION = '''"""A migration of a test"""

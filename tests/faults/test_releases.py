@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from load import Load
-from stand_in import pages_only, standing_in
+from stand_in import of_the_tool, pages_only, standing_in
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,7 @@ seen.touch()
 """
 
 
+@of_the_tool
 def test_release_that_answers_as_candidate_only_is_taken_back(server, play, description, release, ready):
     append(ONLY_ONCE)(Path(description["source"]))
     before = release()
@@ -105,6 +106,7 @@ def test_release_that_answers_as_candidate_only_is_taken_back(server, play, desc
     assert ready().status == 200
 
 
+@of_the_tool
 def test_unit_in_which_the_app_does_not_start_is_taken_back(server, app, play, description, release, ready):
     """The good release would not come back from the next restart."""
     before = release()
@@ -119,6 +121,7 @@ def test_unit_in_which_the_app_does_not_start_is_taken_back(server, app, play, d
     assert play("app", apps=[description]).changed == 0
 
 
+@of_the_tool
 def test_release_that_was_current_but_had_not_answered_is_tried_again(server, app, play, description, release):
     """As a run leaves it that is killed between the two."""
     before = release()
@@ -165,6 +168,7 @@ def releases(server, app):
     return json.loads(server.host.check_output(f"sanso-app releases {app.name} --json"))
 
 
+@of_the_tool
 @pytest.mark.usefixtures("visitors")
 def test_release_and_the_way_back_let_nobody_down(server, app, play, description, release, ready):
     before, generation = release(), f"\nGENERATION = {time.time()}\n"
@@ -237,6 +241,7 @@ def brought(server, app, play, describe):
     assert server.host.check_output(f"readlink {app.current}") == before
 
 
+@of_the_tool
 @pytest.mark.usefixtures("brought")
 def test_second_run_is_refused_while_another_one_works():
     """As `brought` sees; and what was killed is named by the next run, which takes its lock."""
@@ -282,6 +287,7 @@ MOMENTS = [
 ]
 
 
+@of_the_tool
 @pytest.mark.usefixtures("visitors")
 @pytest.mark.parametrize(("when", "what", "number"), MOMENTS)
 def test_run_that_is_killed_lets_nobody_down_and_the_next_one_settles_it(
@@ -318,6 +324,7 @@ def left(request, server, app):
     run(f"systemctl stop {unit} && umount {home} && systemctl start {unit} && rm -r /root/faults-kept")
 
 
+@of_the_tool
 @pytest.mark.parametrize("left", [1, 32], indirect=True)
 def test_full_disk_is_said_and_leaves_nothing_half(server, app, play, description, release, ready, left):
     """There is no room for the archive; or there is, for it packs well, but not for what it unpacks to."""

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import client
 import pytest
-from stand_in import standing_in
+from stand_in import of_the_tool, standing_in
+
+pytestmark = of_the_tool
 
 # Answers a POST to /NAME/SECONDS/STATUS… after so many seconds, with the first status that it hasn't given yet, at the
 # end with 200. What it got lies in its log, a line when a request comes and one when it is answered.

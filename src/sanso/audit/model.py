@@ -46,6 +46,10 @@ class Target:
     container: bool = False
     is_machine: bool = False
 
+    @property
+    def has_redis(self) -> bool:
+        return any(name.endswith("-redis") for name in self.units)
+
 
 @dataclass(frozen=True)
 class Finding:

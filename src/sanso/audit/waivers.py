@@ -16,7 +16,7 @@ from sanso.project import ROOT, relative
 FILE = ROOT / "audit" / "waivers.yml"
 AUDITORS = ("lynis", "systemd-analyze", "ssh-audit", "sslyze", "testssl", "ports")
 KEYS = ("auditor", "finding", "says", "reason", "where")
-CONDITIONS = ("container", "machine", "platform", "profile")
+CONDITIONS = {"container": bool, "machine": bool, "platform": str, "profile": str, "redis": bool}
 WORDS = 5  # that a reason has at least
 
 
@@ -38,6 +38,7 @@ class Waiver:
             "machine": target.is_machine,
             "platform": target.platform,
             "profile": target.profile,
+            "redis": target.has_redis,
         }
         return all(has[name] in values for name, values in self.where)
 
@@ -102,7 +103,7 @@ def conditions(file: Path, node: yaml.Node) -> tuple[tuple[str, tuple], ...]:
     found = []
     for name, value in values.items():
         given = value if isinstance(value, list) else [value]
-        kind = bool if name in ("container", "machine") else str
+        kind = CONDITIONS[name]
         if not given or not all(isinstance(each, kind) for each in given):
             raise wrong(
                 file, nodes[name], f"{name} is {'true or false' if kind is bool else 'a name, or a list of them'}"

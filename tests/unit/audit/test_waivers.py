@@ -8,7 +8,8 @@ from sanso.console import Failure
 from sanso.ssh import Way
 
 REASON = "reason: A container has no kernel of its own."
-MACHINE = Target("a", Way("192.0.2.1"), "192.0.2.1", platform="ubuntu-26.04", container=True, is_machine=True)
+UNITS = {"app-shop-redis": "app-shop-redis.service"}
+MACHINE = Target("a", Way("192.0.2.1"), "192.0.2.1", UNITS, platform="ubuntu-26.04", container=True, is_machine=True)
 
 
 @pytest.fixture
@@ -37,6 +38,8 @@ def test_waiver_covers_what_its_pattern_and_its_words_say(written):
         ("{container: false}", False),
         ("{machine: true, profile: default}", True),
         ("{profile: strict}", False),
+        ("{redis: true}", True),
+        ("{redis: false}", False),
         ("{profile: [strict, default]}", True),
         ("{platform: [debian-forky, ubuntu-26.04]}", True),
         ("{platform: debian-forky}", False),

@@ -66,6 +66,11 @@ def test_unit_has_the_network_only_where_it_is_said(rendered, unit, network):
     assert ("AF_INET" in rendered[unit]) is network
 
 
+def test_commands_of_the_unit_s_own_are_not_those_of_each_command(role):
+    sandbox = role(extra_unit="ExecStartPre=/bin/false\nReadWritePaths=/x")["__app_release_files"]["sandbox"]
+    assert lines(sandbox.partition("[Extra]")[2]) == ["ReadWritePaths=/x"]
+
+
 @pytest.mark.parametrize("unit", SANDBOXED)
 def test_lines_of_the_description_come_after_the_sandbox(rendered, unit):
     found = lines(rendered[unit])
