@@ -369,6 +369,7 @@ def plain(tmp_path):
     } | {"server_names": ["plain.test"]}
 
 
+@pytest.mark.one_app
 @pytest.mark.usefixtures("visitors")
 def test_app_that_comes_and_goes_touches_no_other_and_leaves_its_data(server, app, play, plain, description):
     """By either engine: test_delivery.py has more of it, of a machine with several apps."""

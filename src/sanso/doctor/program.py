@@ -393,7 +393,7 @@ class App:
     def revision(self) -> str | None:
         """Which one its database has, by the project's own tool; None where that can't say, such as for a lock."""
         try:
-            return ask("timeout", f"{SECONDS}", TOOL, "revision", self.name).strip()
+            return ask("timeout", "5", TOOL, "revision", self.name).strip()
         except CouldNotAsk:
             return None
 
