@@ -23,7 +23,7 @@ def test_what_one_scenario_leaves_out_the_other_runs(side_effect):
 def test_scenarios_have_the_app_of_the_default_inventory_by_another_name():
     apps = [
         yaml.safe_load((ROOT / path).read_text())["apps"]
-        for path in ("inventory/local/group_vars/all/apps.yml", "molecule/shared/apps.yml")
+        for path in ("inventory/local/group_vars/all/apps.yml", "molecule/shared/vars/apps.yml")
     ]
     ours, shared = ([{**app, "server_names": None} for app in each] for each in apps)
     assert ours == shared
