@@ -80,8 +80,10 @@ def unix_sockets(host, process: Process) -> dict[str, UnixSocket]:
 
 def doors(host, unit: str) -> set[str]:
     """The paths of the Unix sockets on which a unit listens."""
-    found = set()
+    found, known = set(), {}
     for process in processes(host, unit):
-        sockets = unix_sockets(host, process)
+        if process.network not in known:  # of each namespace, by its oldest process: workers come and go
+            known[process.network] = unix_sockets(host, process)
+        sockets = known[process.network]
         found |= {sockets[inode].path for inode in process.sockets if inode in sockets and sockets[inode].listens}
     return {path.replace("/var/run/", "/run/") for path in found}

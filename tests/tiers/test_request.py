@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 from client import request, require_traces, trace_id
 from evidence import CouldNotCheck, ask, journal, modes, mysql
-from sockets import processes, unix_sockets
+from sockets import Process, UnixSocket, processes, unix_sockets
 
 GROUPS = {"web"}
 
@@ -184,19 +184,35 @@ def test_static_file_is_nginxs_own_work(trace, static):
 # Its way, by its own account
 
 
+class Seen(NamedTuple):
+    """A page, and right after it who made it: workers come and go."""
+
+    page: str
+    processes: list[Process]  # of the app's unit
+    sockets: dict[str, UnixSocket]  # in their network namespace, by inode
+    mysqld: set[str]  # inodes that MySQL holds
+
+
 @pytest.fixture(scope="module")
-def way(server, host, report, sample):
-    """What a page says of the tiers that served it: product to version and detail."""
+def seen(server, host, report, sample):
     require_one_host(server)
     page = request(server, sample.host_name, f"/projects/{PROJECT}/errors/{report.id}").text
-    tiers = re.findall(r"<strong>(.*?)</strong>\s*<span>(.*?)</span>", page)
+    found = processes(host, sample.service)
+    mysqld = {inode for process in processes(host, "mysql.service") for inode in process.sockets}
+    return Seen(page, found, unix_sockets(host, found[0]), mysqld)
+
+
+@pytest.fixture(scope="module")
+def way(seen):
+    """What a page says of the tiers that served it: product to version and detail."""
+    tiers = re.findall(r"<strong>(.*?)</strong>\s*<span>(.*?)</span>", seen.page)
     return {name.partition(" ")[0]: (name.partition(" ")[2], html.unescape(detail)) for name, detail in tiers}
 
 
 @pytest.fixture(scope="module")
-def users(host, sample):
+def users(seen):
     """The processes of the app's unit: pid to user."""
-    return {process.pid: process.user for process in processes(host, sample.service)}
+    return {process.pid: process.user for process in seen.processes}
 
 
 @pytest.fixture(scope="module")
@@ -206,9 +222,9 @@ def pid(way):
 
 
 @pytest.fixture(scope="module")
-def worker(host, pid, sample):
+def worker(seen, pid, sample):
     """That process, looked at from outside."""
-    for process in processes(host, sample.service):
+    for process in seen.processes:
         if process.pid == pid:
             return process
     raise CouldNotCheck(f"could not check: process {pid} is none of {sample.service}")
@@ -228,17 +244,16 @@ def test_page_was_made_by_a_worker_of_the_app(users, pid, sample):
     assert users.get(pid) == sample.name, users
 
 
-def test_worker_heard_the_request_on_its_unix_socket(host, worker, sample):
+def test_worker_heard_the_request_on_its_unix_socket(host, seen, worker, sample):
     """The only socket on which this process listens, and it holds none that leads out of the machine."""
-    known = unix_sockets(host, worker)
+    known = seen.sockets
     heard = {known[inode].path for inode in worker.sockets if inode in known and known[inode].listens}
     assert (heard, worker.foreign_sockets) == ({sample.socket}, {}), modes(host, sample.socket)
 
 
-def test_worker_asked_mysql_over_its_unix_socket(host, worker, sample):
+def test_worker_asked_mysql_over_its_unix_socket(seen, worker):
     """The two ends of one connection, each found by its inode: this worker holds one, MySQL the other."""
-    known = unix_sockets(host, worker)
-    mysqld = {inode for process in processes(host, "mysql.service") for inode in process.sockets}
+    known = seen.sockets
     peers = {known[inode].peer for inode in worker.sockets if inode in known}
-    ends = [known[inode].path for inode in peers & mysqld if inode in known]
+    ends = [known[inode].path for inode in peers & seen.mysqld if inode in known]
     assert {end.replace("/var/run/", "/run/") for end in ends} == {"/run/mysqld/mysqld.sock"}, known
