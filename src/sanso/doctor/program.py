@@ -392,6 +392,8 @@ class App:
 
     def revision(self) -> str | None:
         """Which one its database has, by the project's own tool; None where that can't say, such as for a lock."""
+        if self.app["database"] == "none":
+            return None
         try:
             return ask("timeout", "5", TOOL, "revision", self.name).strip()
         except CouldNotAsk:
