@@ -6,7 +6,7 @@ import argparse
 import re
 
 import sanso_app
-from sanso_app import listing, release, remove, rollback, sandbox, uwsgi
+from sanso_app import listing, release, remove, rollback, sandbox, system, uwsgi
 
 
 def matching(pattern, what):
@@ -81,7 +81,12 @@ def releasing(verbs):
 
 def named(verb):
     verb.add_argument("app", type=APP)
-    verb.add_argument("--by", default="", help="who wants it, for the history; else the account that sudo came from")
+    verb.add_argument(
+        "--by",
+        default="",
+        type=lambda text: text or system.account(),
+        help="who wants it, for the history; else the account that sudo came from",
+    )
     verb.add_argument("--why", default="", help="for the history")
 
 

@@ -7,7 +7,7 @@ import sys
 
 from sanso_app import database, history, lock, system
 from sanso_app.app import CURRENT, App
-from sanso_app.system import PROBLEMS, Failed
+from sanso_app.system import Failed
 
 
 def found(app):
@@ -46,15 +46,10 @@ def releases(options):
     return 0
 
 
+@system.verb
 def revision(options):
-    """Of the database as the release that serves has one; an empty line where it has none."""
+    """Of the database as the release that serves has one; empty where it has none."""
     app = App(options.app)
-    try:
-        current = app.linked(CURRENT)
-        if not current:
-            raise Failed(f"No release of {app.name} serves on this server.")
-        print(database.revision(app, current))
-    except PROBLEMS as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    if not (current := app.linked(CURRENT)):
+        raise Failed(f"No release of {app.name} serves on this server.")
+    return database.revision(app, current)

@@ -263,14 +263,14 @@ def refuse_withdrawn(app, new, again):
 
 
 @system.verb
-def release(options, by):
+def release(options):
     """Done once the release serves; if it can't, with what it said, the one before keeps serving."""
     app = App(options.app, host=options.host, seconds=options.seconds, kept=options.kept)
-    with lock.held(app, f"release {options.id}", by, options.why):
+    with lock.held(app, f"release {options.id}", options.by, options.why):
         refuse_withdrawn(app, Release(app, options.id), options.again)
         app.settle()
         app.remember()
-        new = Release(app, options.id, by, options.why)
+        new = Release(app, options.id, options.by, options.why)
         new.go()
         new.served()
         new.finish()

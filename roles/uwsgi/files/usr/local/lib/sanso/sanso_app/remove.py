@@ -13,11 +13,12 @@ DATA = ("shared", "redis", "snapshots", "lock")
 
 
 @system.verb
-def remove(options, by):
+def remove(options):
     """Done once it is gone. What is gone already is no mistake: the next run makes good one that was killed."""
     app = App(options.app)
-    with lock.held(app, "remove", by, options.why):
-        history.add(app, "remove", by=by, why=options.why or None, data="delete" if options.delete_data else "keep")
+    with lock.held(app, "remove", options.by, options.why):
+        data = "delete" if options.delete_data else "keep"
+        history.add(app, "remove", by=options.by, why=options.why or None, data=data)
         stop(app)
         (database.delete if options.delete_data else database.close)(app)
         for path in app.home.iterdir():

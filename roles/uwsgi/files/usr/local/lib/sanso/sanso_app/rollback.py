@@ -76,24 +76,24 @@ def find(app, id):
 
 
 @system.verb
-def restore(options, by):
+def restore(options):
     """Done once a snapshot has taken the database's place."""
     app = App(options.app)
-    with lock.held(app, f"restore {options.snapshot}", by, options.why):
+    with lock.held(app, f"restore {options.snapshot}", options.by, options.why):
         said = database.restore(app, options.snapshot)
         current = app.linked(CURRENT)
-        told = {"release": current.name if current else None, "by": by, "why": options.why or None}
+        told = {"release": current.name if current else None, "by": options.by, "why": options.why or None}
         history.add(app, "restore", **told, snapshot=options.snapshot)
     return said
 
 
 @system.verb
-def rollback(options, by):
+def rollback(options):
     """Done once the earlier release serves; if it can't, or must not, what serves keeps serving."""
     app = App(options.app)
-    with lock.held(app, f"roll back to {options.id or 'the release before'}", by, options.why):
+    with lock.held(app, f"roll back to {options.id or 'the release before'}", options.by, options.why):
         app.settle()
-        target = Rollback(app, find(app, options.id), by, options.why)
+        target = Rollback(app, find(app, options.id), options.by, options.why)
         target.with_database = options.with_database
         if not options.with_database and (said := database.refusal(app, target.before, target.folder)):
             raise Failed(f"{said}\nNothing was changed; release {target.before.name} serves.")

@@ -118,11 +118,11 @@ def account():
 
 
 def verb(do):
-    """Make a verb of do(options, by), which says what it did; its exit code is 1 where that can't be, or must not."""
+    """Make a verb of do(options), which returns what it did; its exit code is 1 where that can't be, or must not."""
 
     def run_it(options):
         try:
-            print(do(options, options.by or account()))
+            print(do(options))
         except PROBLEMS as error:
             print(str(error) or "interrupted", file=sys.stderr)
             return 1
