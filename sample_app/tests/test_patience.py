@@ -2,6 +2,7 @@ import sqlite3
 
 import pymysql
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from sample_app import patience
@@ -132,6 +133,25 @@ def test_whoever_reads_waits_for_a_database_that_goes_before_the_last_word_to_it
     monkeypatch.setattr(patience, "is_gone", lambda error: True)
     assert client.get("/api/projects/shop/errors").status_code == 200
     assert left == [0]
+
+
+def test_a_request_waits_for_a_database_that_answers_not_even_a_rollback_any_more(app, clock, monkeypatch):
+    def failing(connection):
+        raise sqlite3.OperationalError("gone")
+
+    def work():
+        answer = patience.db.session.scalar(text("SELECT 'answer'"))
+        if clock[0] == begun:
+            monkeypatch.setattr(dialect, "do_rollback", failing)
+            raise failure(1053)
+        monkeypatch.setattr(dialect, "do_rollback", real)
+        return answer
+
+    with app.app_context():
+        dialect, begun = patience.db.engine.dialect, clock[0]
+        real = dialect.do_rollback
+        patience.db.engine.connect().close()  # the first one ends a transaction by itself
+        assert patiently(work) == "answer"
 
 
 def test_whether_it_is_ready_is_said_at_once(client_without_database, monkeypatch):

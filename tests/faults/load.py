@@ -17,7 +17,8 @@ class Load:
     """Clients that ask for `path` one time after the other, while the block runs; every second one stays connected.
 
     pause: in seconds, between two requests of one of them.
-    said: what came of the requests, the status (or the error's name) to how often. problems: each error, whole.
+    said: what came of the requests, the status (or the error's name) to how often. problems: each error, whole, and each
+    answer but 200.
     """
 
     def __init__(self, server, name: str, path: str = "/readyz", clients: int = 8, pause: float = PAUSE):
@@ -49,6 +50,9 @@ class Load:
     def failed(self) -> Counter[str]:
         return Counter({word: count for word, count in self.said.items() if word != "200"})
 
+    def _note(self, problem: str):
+        self.problems.append(f"{time.strftime('%H:%M:%S')} {problem}")
+
     async def _all(self):
         await asyncio.gather(*(self._client(number % 2 == 0) for number in range(self.clients)))
 
@@ -62,7 +66,7 @@ class Load:
                 word, goes_on = await asyncio.wait_for(self._ask(*connection, stays), SECONDS)
             except (OSError, TimeoutError, EOFError, ValueError) as error:
                 word, goes_on = type(error).__name__, False
-                self.problems.append(f"{time.strftime('%H:%M:%S')} {word}: {error}")
+                self._note(f"{word}: {error}")
             self.said[word] += 1
             if connection and not goes_on:
                 connection = self._close(connection)
@@ -84,5 +88,7 @@ class Load:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         lines = head.split("\r\n")
         length = next((int(line[15:]) for line in lines if line.startswith("content-length:")), None)
-        await (reader.read() if length is None else reader.readexactly(length))
+        body = await (reader.read() if length is None else reader.readexactly(length))
+        if head.split()[1] != "200":
+            self._note(f"{head.split()[1]}: {body[:500].decode(errors='replace')}")
         return head.split()[1], stays and length is not None and "connection: close" not in lines

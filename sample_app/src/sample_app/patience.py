@@ -25,7 +25,8 @@ class Outage:
     """
 
     def __init__(self):
-        self.since = self.seen = None
+        self.since = 0.0
+        self.seen = None
 
     def bearable(self) -> bool:
         """The database is gone: may it still be a restart?"""
@@ -36,7 +37,7 @@ class Outage:
         return now - self.since < SECONDS
 
     def end(self) -> None:
-        self.since = self.seen = None
+        self.seen = None  # and not since: another thread may be about to ask for it
 
 
 def init_app(app: Flask) -> None:
@@ -50,9 +51,10 @@ def patiently(work: Callable[[], Any]) -> Any:
         try:
             result = work()
         except DBAPIError as error:
-            db.session.rollback()
             if not is_gone(error) or not outage.bearable():
+                db.session.rollback()
                 raise
+            db.session().invalidate()  # no rollback: a database that shuts down has no answer to that either
             time.sleep(PAUSE)
         else:
             outage.end()
