@@ -9,10 +9,18 @@ short_description: A VM-like machine on this computer
 description:
   - A machine is a systemd-nspawn container that boots its own systemd over an overlay of a cached base image. It has an
     address on a bridge, an SSH server with host keys of its own, and one user who may use sudo.
+  - What has been built on a machine can be kept as a stage, from which the machine can be made again in seconds.
   - Runs as root on the computer that is to hold the machine.
 options:
   name: {description: Name of the machine; also its host name., type: str, required: true}
-  state: {description: Whether it runs or is gone., type: str, choices: [present, absent], default: present}
+  state:
+    description: >-
+      present, it runs; restarted, it was shut down and started; renewed, it was removed and made anew; saved, it was
+      shut down and is a stage now; absent, it is gone; forgotten, its stages are gone too.
+    type: str
+    choices: [present, restarted, renewed, saved, absent, forgotten]
+    default: present
+  stage: {description: The stage that it is made from or saved as; empty is the bare image., type: str, default: ""}
   address: {description: Its IPv4 address inside subnet., type: str, required: true}
   subnet: {description: The network of all machines; its first address is this computer., type: str, required: true}
   bridge: {description: Name of the bridge., type: str, required: true}
@@ -25,7 +33,10 @@ options:
 """
 
 RETURN = r"""
-action: {description: "created, started (it was there, not running), unchanged, removed", type: str, returned: always}
+action:
+  description: created, started (it was there, not running), unchanged, saved, removed
+  type: str
+  returned: always
 image: {description: The image that the machine was made from., type: str, returned: when present}
 notice: {description: What a person should know about the choice of image., type: str, returned: when present}
 """
@@ -35,6 +46,7 @@ import errno
 import ipaddress
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -47,6 +59,8 @@ from ansible.module_utils.sanso_host import MachineError, Network, is_locked, lo
 from ansible.module_utils.sanso_image import choose, ensure, require_space
 
 BOOT_SECONDS = 60  # 1.5 s is usual; a computer that is busy elsewhere takes longer
+HALT_SECONDS = 60  # MySQL takes the most of it
+HALT = signal.SIGRTMIN + 4  # systemd shuts down in order
 CGROUPS = [Path("/sys/fs/cgroup", at) for at in (".", "unified", "systemd")]
 
 
@@ -58,6 +72,8 @@ class Machine:
     root          where the two are mounted
     console.log   what the machine said while booting
     known_hosts   its SSH host key, for the user's SSH client
+
+    Its stages lie in `directory`/stages/<name>/<stage>: `upper` over the `lower` that stage.json names, written last.
     """
 
     def __init__(self, params):
@@ -66,6 +82,7 @@ class Machine:
         self.base = Path(params["directory"])
         self.home = self.base / "machines" / self.name
         self.root, self.record_file = self.home / "root", self.home / "machine.json"
+        self.stages = self.base / "stages" / self.name
         self.network = Network(params["bridge"], self.subnet, self.base / "ip_forward")
         # Held, by several at once, from when the bridge is there until a machine is plugged in.
         self.network_awaited = self.base / "network-awaited.lock"
@@ -112,19 +129,28 @@ class Machine:
     def present(self):
         self.check_request()
         with lock(self.base / "machines" / f".{self.name}.lock"):
-            record = self.record
+            record, stage = self.record, self.stage
+            if self.params["state"] == "renewed":
+                self.remove()
+                record = {}
+            elif self.params["state"] == "restarted":
+                self.halt()
             if record:
                 self.check_same(record)
                 image, notice = record["image"], ""
             else:
-                image, notice = choose(self.params["image"], self.params["catalogue"], self.base)
+                if stage:
+                    self.check_same(stage)
+                    image, notice = stage["image"], ""
+                else:
+                    image, notice = choose(self.params["image"], self.params["catalogue"], self.base)
                 self.remove()  # what a run that was broken off left
             if record and self.nspawn and self.answers():
                 action = "unchanged"
             else:
                 require_space(self.base)
                 recipe = self.params["catalogue"].get(image)
-                lower = Path(record["lower"]) if record else ensure(image, recipe, self.base)
+                lower = (record or stage).get("lower") or str(ensure(image, recipe, self.base))
                 with contextlib.ExitStack() as waiting:
                     with lock(self.base / "network.lock"):
                         self.check_address()
@@ -132,23 +158,60 @@ class Machine:
                         waiting.enter_context(lock(self.network_awaited, shared=True))
                     self.stop()
                     try:
-                        self.boot(lower, fresh=not record)
+                        self.boot(lower, stage if not record else None)
                     except MachineError:
                         self.stop()  # its files stay, for a look; without a record the next run makes it anew
                         raise
                 action = "started" if record else "created"
                 mine = {
                     "image": image,
-                    "lower": str(lower),
+                    "lower": lower,
+                    "stage": record.get("stage", self.params["stage"]),
                     "address": self.address,
                     "key": self.params["authorized_key"],
                 }
-                new = self.record_file.with_suffix(".new")
-                new.write_text(json.dumps(mine))
-                new.rename(self.record_file)  # others read it meanwhile
+                write_record(self.record_file, mine)
             with lock(self.base / "network.lock"):
                 named = set_names(self.name, self.address, self.params["known_as"])
         return {"action": action, "image": image, "notice": notice, "changed": action != "unchanged" or named}
+
+    @property
+    def stage(self):
+        """What the stage that is asked for was made of, or {} for the bare image."""
+        name = check_stage(self.params["stage"])
+        stage = read_record(self.stages / name / "stage.json") if name else {}
+        if name and not stage:
+            raise MachineError(f"the machine {self.name} has no stage {name}; build the machine, then save it as one")
+        return stage
+
+    def saved(self):
+        """Shut the machine down and keep its files, as a stage."""
+        target = self.stages / check_stage(self.params["stage"])
+        with lock(self.base / "machines" / f".{self.name}.lock"):
+            record = self.record
+            if not record or not self.params["stage"]:
+                raise MachineError(f"{self.name}: a machine that exists is saved, and under a name (machine_stage)")
+            if target.exists():
+                raise MachineError(f"the machine {self.name} has a stage {target.name} already; machines are over it")
+            self.halt()
+            new = target.with_name(f".{target.name}.new")
+            shutil.rmtree(new, ignore_errors=True)  # of a run that was broken off
+            new.mkdir(parents=True)
+            (self.home / "upper").rename(new / "upper")
+            known = (self.home / "known_hosts").read_text()
+            lower = f"{target / 'upper'}:{record['lower']}"
+            write_record(new / "stage.json", {**record, "lower": lower, "known_hosts": known})
+            new.rename(target)
+            self.remove()
+        return {"action": "saved", "changed": True}
+
+    def forgotten(self):
+        gone = self.absent()
+        with lock(self.base / "machines" / f".{self.name}.lock"):
+            existed = self.stages.exists()
+            if existed:
+                shutil.rmtree(self.stages)
+        return {**gone, "changed": gone["changed"] or existed}
 
     def absent(self):
         with lock(self.base / "machines" / f".{self.name}.lock"):
@@ -184,13 +247,19 @@ class Machine:
                     f"{self.address} belongs to the machine {other.parent.name}; choose another ansible_host"
                 )
 
-    def boot(self, lower, fresh):
-        """Mount, write what makes this machine this one (fresh), start, and wait until its SSH server speaks."""
+    def boot(self, lower, stage):
+        """Mount, start, and wait until its SSH server speaks.
+
+        lower: the layers below its own files, the upper one first. stage: None for a machine that was there; else what
+        it is made from, where {}, the bare image, knows nothing yet of what makes this machine this one.
+        """
         for part in ("upper", "work", "root"):
             (self.home / part).mkdir(parents=True, exist_ok=True)
         layers = f"lowerdir={lower},upperdir={self.home / 'upper'},workdir={self.home / 'work'}"
         run("mount", "-t", "overlay", "overlay", "-o", layers, str(self.root))
-        if fresh:
+        if stage:
+            (self.home / "known_hosts").write_text(stage["known_hosts"])
+        elif stage is not None:
             self.personalize()
         resolver = Path(
             "/run/systemd/resolve/resolv.conf"
@@ -280,18 +349,29 @@ class Machine:
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             )
 
+    def halt(self):
+        """Shut the machine down in order, and unmount it. Its files stay."""
+        process = self.nspawn
+        if process and not self.end(process, HALT, HALT_SECONDS):
+            raise MachineError(
+                f"{self.name} runs {HALT_SECONDS} s after it was told to shut down:\n{self.console_tail()}"
+            )
+        self.stop()
+
+    def end(self, process, number, seconds):
+        """Signal the machine's own PID 1, which is nspawn's child. Tell whether it ended, and all inside with it."""
+        for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
+            os.kill(int(child), number)
+        deadline = time.monotonic() + seconds
+        while Path(f"/proc/{process}").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return not Path(f"/proc/{process}").exists()
+
     def stop(self):
         """End the machine at once, and unmount it. Its files stay."""
         process = self.nspawn
-        if process:
-            # The container's own PID 1 is the child: with it, the kernel ends everything inside.
-            for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-                os.kill(int(child), signal.SIGKILL)
-            deadline = time.monotonic() + 10
-            while Path(f"/proc/{process}").exists() and time.monotonic() < deadline:
-                time.sleep(0.05)
-            if Path(f"/proc/{process}").exists() and self.nspawn == process:
-                os.kill(process, signal.SIGKILL)
+        if process and not self.end(process, signal.SIGKILL, 10) and self.nspawn == process:
+            os.kill(process, signal.SIGKILL)
         while succeeds("mountpoint", "--quiet", str(self.root)):
             run("umount", "--lazy", str(self.root))
         for at in CGROUPS:
@@ -305,12 +385,25 @@ class Machine:
             shutil.rmtree(self.home)
 
 
+def check_stage(name):
+    if not re.fullmatch("[a-z0-9-]*", name):
+        raise MachineError(f"{name!r} is no name of a stage: small letters, digits and hyphens are")
+    return name
+
+
 def read_record(path):
     """What a machine.json holds, or {} where it is gone or was broken off."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return {}
+
+
+def write_record(path, record):
+    """Others read it meanwhile."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(record))
+    new.rename(path)
 
 
 def remove_group(group):
@@ -327,10 +420,21 @@ def remove_group(group):
         time.sleep(0.05)
 
 
+STATES = {
+    "present": Machine.present,
+    "restarted": Machine.present,
+    "renewed": Machine.present,
+    "saved": Machine.saved,
+    "absent": Machine.absent,
+    "forgotten": Machine.forgotten,
+}
+
+
 def main():
     options = {
         "name": {"type": "str", "required": True},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "state": {"type": "str", "choices": list(STATES), "default": "present"},
+        "stage": {"type": "str", "default": ""},
         "address": {"type": "str", "required": True},
         "subnet": {"type": "str", "required": True},
         "bridge": {"type": "str", "required": True},
@@ -344,7 +448,7 @@ def main():
     module = AnsibleModule(argument_spec=options)
     machine = Machine(module.params)
     try:
-        module.exit_json(**(machine.present() if module.params["state"] == "present" else machine.absent()))
+        module.exit_json(**STATES[module.params["state"]](machine))
     except (MachineError, OSError) as error:
         module.fail_json(msg=str(error))
 

@@ -191,6 +191,8 @@ def machine(load, tmp_path):
         "catalogue": CATALOGUE,
         "known_as": [],
         "user": "u",
+        "state": "present",
+        "stage": "",
     }
     return lambda **changes: load("roles/machine/library/machine.py").Machine(params | changes)
 
@@ -257,7 +259,7 @@ def test_network_stays_for_a_machine_that_is_just_being_made(machine, network, h
     done = network(made)
     network_of_gone = network(gone)
 
-    def boot(lower, fresh):
+    def boot(lower, stage):
         made.home.mkdir(parents=True)
         gone.absent()
 
@@ -274,6 +276,123 @@ def test_machine_without_a_whole_record_is_no_machine(machine, tmp_path, content
     if content is not None:
         (tmp_path / "machines/m/machine.json").write_text(content)
     assert machine().record == {}
+
+
+# Stages
+
+
+@pytest.fixture
+def built(machine, network, hosts_file, monkeypatch):
+    """built(…) is a machine on paper: what it was booted from, and with what, stands in .booted."""
+
+    def built(**changes):
+        made = machine(image="ubuntu", **changes)
+        network(made)
+        made.booted = []
+
+        def boot(lower, stage):
+            made.booted.append((lower, stage))
+            (made.home / "upper").mkdir(parents=True, exist_ok=True)
+            known = made.home / "known_hosts"
+            known.write_text(stage["known_hosts"] if stage else "10.77.0.9 ssh-ed25519 its-own")
+
+        monkeypatch.setattr(made, "boot", boot)
+        monkeypatch.setitem(type(made).present.__globals__, "ensure", lambda *_: Path("/image"))
+        monkeypatch.setitem(type(made).present.__globals__, "require_space", lambda *_: None)
+        return made
+
+    return built
+
+
+def saved(built, name, **changes):
+    made = built(stage=changes.pop("over", ""), **changes)
+    made.present()
+    (made.home / "upper/what").write_text(name)
+    made.params["stage"] = name
+    return made.saved()
+
+
+def test_machine_is_kept_as_a_stage_and_made_from_it_again(built, tmp_path):
+    assert saved(built, "os")["action"] == "saved"
+    assert not (tmp_path / "machines/m").exists()
+    again = built(stage="os")
+    assert again.present()["action"] == "created"
+    ((lower, stage),) = again.booted
+    assert lower == f"{tmp_path}/stages/m/os/upper:/image"
+    assert stage["known_hosts"] == "10.77.0.9 ssh-ed25519 its-own"
+    assert (tmp_path / "stages/m/os/upper/what").read_text() == "os"
+
+
+def test_stage_is_built_on_a_stage(built, tmp_path):
+    saved(built, "os")
+    saved(built, "web", over="os")
+    again = built(stage="web")
+    again.present()
+    assert again.booted[0][0] == f"{tmp_path}/stages/m/web/upper:{tmp_path}/stages/m/os/upper:/image"
+
+
+def test_machine_that_is_there_goes_on_over_its_own_layers(built, tmp_path):
+    saved(built, "os")
+    first = built(stage="os")
+    first.present()
+    again = built(stage="")
+    assert again.present()["action"] == "started"
+    assert again.booted == [(first.booted[0][0], None)]
+
+
+def test_renewed_machine_has_nothing_of_its_own_left(built, tmp_path):
+    saved(built, "os")
+    first = built(stage="os")
+    first.present()
+    (first.home / "upper/changed").touch()
+    assert built(stage="os", state="renewed").present()["action"] == "created"
+    assert not (tmp_path / "machines/m/upper/changed").exists()
+
+
+def test_machine_without_that_stage_is_refused(built, host):
+    with pytest.raises(host.MachineError, match="the machine m has no stage web"):
+        built(stage="web").present()
+
+
+def test_stage_of_another_address_is_refused(built, host):
+    saved(built, "os")
+    with pytest.raises(host.MachineError, match="has the address"):
+        built(stage="os", address="10.77.0.8").present()
+
+
+@pytest.mark.parametrize("name", ["../os", "os/..", "OS", "a b"])
+def test_name_that_is_no_stage_is_refused(built, host, name):
+    with pytest.raises(host.MachineError, match="no name of a stage"):
+        built(stage=name).present()
+
+
+def test_stage_that_machines_may_be_over_is_never_replaced(built, host):
+    saved(built, "os")
+    with pytest.raises(host.MachineError, match="has a stage os already"):
+        saved(built, "os")
+
+
+@pytest.mark.parametrize("name", ["os", ""])
+def test_only_what_exists_is_saved_and_under_a_name(built, host, name):
+    with pytest.raises(host.MachineError, match="machine_stage"):
+        built(stage=name).saved()
+
+
+def test_stages_stay_until_they_are_forgotten(built, tmp_path):
+    saved(built, "os")
+    built().absent()
+    assert (tmp_path / "stages/m/os").exists()
+    assert built().forgotten()["changed"]
+    assert not (tmp_path / "stages/m").exists()
+    assert not built().forgotten()["changed"]
+
+
+def test_machine_that_does_not_shut_down_is_an_error_and_goes_on(machine, host, monkeypatch):
+    made = machine()
+    monkeypatch.setattr(type(made), "nspawn", 4711)
+    monkeypatch.setattr(made, "end", lambda *_: False)
+    with pytest.raises(host.MachineError, match="runs 60 s after it was told to shut down"):
+        made.halt()
 
 
 class Group:
