@@ -15,6 +15,7 @@ from sanso.verbs.deploy import deploy
 from sanso.verbs.doctor import doctor
 from sanso.verbs.down import down
 from sanso.verbs.init import init
+from sanso.verbs.lab import lab
 from sanso.verbs.logs import logs
 from sanso.verbs.releases import releases
 from sanso.verbs.rollback import rollback
@@ -63,5 +64,22 @@ def main():
     console.speak_json(False)
 
 
-for verb in (init, up, deploy, rollback, releases, run, status, check, doctor, audit, trace, logs, ssh, down, test):
+for verb in (
+    init,
+    up,
+    deploy,
+    rollback,
+    releases,
+    run,
+    status,
+    check,
+    doctor,
+    audit,
+    trace,
+    logs,
+    ssh,
+    down,
+    test,
+    lab,
+):
     main.add_command(verb)

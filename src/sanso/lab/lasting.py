@@ -1,0 +1,57 @@
+"""Does a repair last? Only what stands in the inventory or a playbook does: a run has nothing left to change, and a restart
+of the machine is survived."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sanso import drift
+from sanso.console import Failure
+from sanso.lab import goals
+from sanso.lab.exercise import Exercise
+from sanso.lab.goals import MET, NOT_MET, Goal
+from sanso.lab.place import Place
+from sanso.lab.progress import Attempt
+from sanso.lab.stages import Stages, quietly
+from sanso.ssh import Way
+
+KEPT, RESTARTED = "nothing-left-to-change", "survives-a-restart"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    goals: list[Goal]
+
+    @property
+    def lasts(self) -> bool:
+        return goals.state(self.goals) == MET
+
+
+def judge(stages: Stages, place: Place, exercise: Exercise, attempt: Attempt) -> Verdict:
+    """Look in this order, and go no further than the first thing that doesn't hold."""
+    with quietly():
+        left = drift.find(stages.described, "pyinfra")
+    if left:
+        found = "; ".join(dict.fromkeys(finding.what for finding in left))
+        return Verdict([Goal(KEPT, NOT_MET, "a run of site.yml would change nothing", f"it would change: {found}")])
+    held = [Goal(KEPT, MET, "a run of site.yml would change nothing", "nothing")]
+    restart(stages, exercise)
+    after = goals.check(place, exercise, attempt, lasting=True)
+    unit = exercise.restart or "the machine"
+    expected, state = f"every goal is met after {unit} was restarted", goals.state(after)
+    found = "; ".join(f"{goal.key}: {goal.found}" for goal in after if goal.state != MET) or "every goal is met"
+    return Verdict([*held, Goal(RESTARTED, state, expected, found)])
+
+
+def restart(stages: Stages, exercise: Exercise):
+    """The machine, or the unit that an exercise names instead; then wait until what it starts has started."""
+    if exercise.restart:
+        script = f"sudo systemctl restart {exercise.restart}"
+    else:
+        stages.machine("restarted")
+        script = "timeout 60 systemctl is-system-running --wait"
+    host = next(iter(stages.described.hosts.values()))
+    done = Way.to(host).run(script, seconds=90)
+    if done.returncode == 255:
+        what, then = Way.to(host).explain(done.stderr)
+        raise Failure(what, next_step=then)

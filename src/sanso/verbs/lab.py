@@ -1,0 +1,471 @@
+"""lab: the workshop. Each verb is a moment of an exercise: start, check, hint, answer, solve, reset, skip, report."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from sanso import console, options
+from sanso.console import COULD_NOT_CHECK, DONE, FAILED, Failure
+from sanso.lab import course, exercise, goals, lasting, progress, report
+from sanso.lab.exercise import LANGUAGES, Exercise
+from sanso.lab.goals import MET, NOT_MET, UNKNOWN, Goal
+from sanso.lab.place import Place
+from sanso.lab.progress import Attempt, Progress
+from sanso.lab.stages import Stages
+from sanso.lab.words import Words, spoken
+from sanso.project import alone, relative
+
+WATCH_SECONDS = 3
+MARKS = {MET: "✓", NOT_MET: "✗", UNKNOWN: "?"}
+STYLES = {MET: "green", NOT_MET: "bold red", UNKNOWN: "yellow"}
+
+
+class Desk:
+    """What every verb needs: the learner's place, progress, language and machine."""
+
+    def __init__(self, verbose: bool = False):
+        self.place = Place.here()
+        self.progress = Progress.read(self.place.root / "progress.json")
+        self.stages = Stages(self.place, verbose)
+
+    @property
+    def words(self) -> Words:
+        return Words(self.language, self.place)
+
+    @property
+    def language(self) -> str:
+        """As it was chosen, or that of the terminal."""
+        return self.progress.language or spoken()
+
+    def current(self, wanted: str | None = None) -> tuple[Exercise, Attempt]:
+        """The exercise that is being done, and its attempt. wanted: its number, where the person says one."""
+        name = self.progress.current
+        if not name:
+            raise Failure("no exercise was started yet", next_step="./sanso lab start 0")
+        found = exercise.find(name)[0]
+        if wanted and found not in exercise.find(wanted):
+            raise Failure(
+                f"the machine is in exercise {found.id}, not in {wanted}", next_step=f"./sanso lab start {wanted}"
+            )
+        return found, self.progress.last(found.id)
+
+    def text(self, chosen: Exercise) -> exercise.Text:
+        return chosen.text(self.language)
+
+    def say(self, key: str, style: str = "", **values):
+        console.say(self.words.say(key, **values), style=style)
+
+    def values(self, attempt: Attempt) -> dict:
+        """What an exercise's task lists are told."""
+        return {"lab_token": attempt.token, "lab_folder": str(self.place.root)}
+
+
+@click.group()
+def lab():
+    """Learn it: twenty exercises that build, break and mend the three tiers.
+
+    They are graded by what really happens. All of them work without a network, once the machine's image is there.
+    """
+
+
+verb = lab.command  # each verb below
+
+
+@verb("list")
+@options.as_json
+def list_():
+    """The exercises, and how far you are."""
+    desk = Desk()
+    rows = []
+    for each in exercise.exercises():
+        state, title = desk.progress.state(each.id), desk.text(each).title
+        rows.append({"id": each.id, "title": title, "minutes": each.minutes, "state": state})
+        here = "→" if each.id == desk.progress.current else " "
+        console.line(
+            [
+                (f"{here} {each.id:>3}  ", ""),
+                (title, "bold" if here == "→" else ""),
+                (f"  {desk.words.say('about', minutes=each.minutes)}  ", "dim"),
+                (desk.words.say(state), "green" if state in progress.ENDED else "dim"),
+            ]
+        )
+    console.result({"learner": desk.progress.learner, "exercises": rows})
+
+
+@verb()
+@click.argument("number")
+@click.option("--lang", type=click.Choice(LANGUAGES), help="The texts' language, from now on.")
+@options.verbose
+def start(number, lang, verbose):
+    """Put the machine into an exercise's start state, and say the goal.
+
+    Any exercise can be started alone; a second start is another attempt. What you changed is moved away first.
+    """
+    with alone("lab start"):
+        desk = Desk(verbose)
+        desk.progress.language = lang or desk.progress.language
+        begin(desk, chosen_of(desk, exercise.find(number)))
+
+
+def chosen_of(desk: Desk, found: list[Exercise]) -> Exercise:
+    """Of the parts of a number, the first one that isn't done yet."""
+    return next((each for each in found if desk.progress.state(each.id) not in progress.ENDED), found[0])
+
+
+def begin(desk: Desk, chosen: Exercise, seed: int | None = None):
+    before = desk.progress.last(desk.progress.current) if desk.progress.current else None
+    if before:
+        before.changes = desk.place.changes() or before.changes
+        desk.progress.write()
+    seed = secrets.randbelow(10**6) if seed is None else seed
+    desk.say("starting", style="dim", id=chosen.id)
+    if kept := desk.place.begin(chosen.id):
+        desk.say("kept", where=relative(kept))
+    drawn = chosen.drawn(seed)
+    # Before the machine is made: the folder is the exercise's from here on.
+    attempt = desk.progress.begin(chosen.id, seed=seed, drawn=drawn, token=secrets.token_hex(4))
+    desk.stages.ensure(chosen.stage)  # over the baseline, without any fault
+    break_files(desk, chosen)
+    desk.stages.start(chosen, drawn, desk.values(attempt))
+    attempt.started = progress.timestamp()  # the learner's time begins when the machine is theirs
+    desk.progress.write()
+    tell(desk, chosen)
+
+
+def break_files(desk: Desk, chosen: Exercise):
+    """What the exercise has wrong in the inventory and the app."""
+    desk.place.lay(chosen.folder / "fault")
+    desk.place.patch(chosen.folder / "fault.patch")
+    desk.place.note(f"Exercise {chosen.id}")
+
+
+def tell(desk: Desk, chosen: Exercise):
+    """The page of an exercise: title, situation, goals, questions, and what to type."""
+    text, words = desk.text(chosen), desk.words
+    console.say()
+    console.line([(f"{chosen.id}  {text.title}", "bold"), (f"  {words.say('about', minutes=chosen.minutes)}", "dim")])
+    console.say()
+    console.say(words.localized(text.situation))
+    console.say()
+    console.say(words.say("goals"), style="bold")
+    for said in text.goals.values():
+        console.say(f"  - {words.localized(said)}")
+    if text.questions:
+        console.say(words.say("questions"), style="bold")
+        for key, said in text.questions.items():
+            console.say(f"  - {key}: {words.localized(said)}")
+            for choice, meaning in text.choices[key].items():
+                console.say(f"      {key}={choice}  {words.localized(meaning)}")
+    console.say()
+    console.say(words.say("machine", machine=desk.place.machine, address=desk.place.address), style="dim")
+    if text.questions:
+        console.say(words.say("next_answer", words=form(chosen)), style="dim")
+    console.say(words.say("next_check"), style="dim")
+
+
+def form(chosen: Exercise) -> str:
+    return " ".join(f"{key}=…" for key in chosen.questions)
+
+
+@verb()
+@click.argument("number", required=False)
+@click.option("--lasting", "whether_it_lasts", is_flag=True, help="Also whether it lasts; restarts the machine.")
+@options.verbose
+@options.as_json
+@click.pass_context
+def check(ctx, number, whether_it_lasts, verbose):
+    """Each goal: met, not met, or could not check.
+
+    What works now is a stopgap. --lasting finds out whether it is more: a run of site.yml has nothing left to change,
+    and a restart of the machine is survived.
+
+    Exit codes: 0 all met, 1 a goal is not met, 3 a goal could not be checked.
+    """
+    with alone("lab check"):
+        desk = Desk(verbose)
+        chosen, attempt = desk.current(number)
+        found = judge(desk, chosen, attempt, whether_it_lasts)
+    console.result({"exercise": chosen.id, **found})
+    show_check(desk, chosen, attempt, found)
+    ctx.exit({NOT_MET: FAILED, UNKNOWN: COULD_NOT_CHECK}.get(found["state"], DONE))
+
+
+def judge(desk: Desk, chosen: Exercise, attempt: Attempt, whether_it_lasts: bool = False) -> dict:
+    """Check, and keep what was found."""
+    desk.stages.require()
+    if chosen.restarts:
+        lasting.restart(desk.stages, chosen)
+    found = goals.check(desk.place, chosen, attempt)
+    if whether_it_lasts and chosen.durable and goals.state(found) == MET:
+        found += lasting.judge(desk.stages, desk.place, chosen, attempt).goals
+    state = goals.state(found)
+    verdict = verdict_of(chosen, attempt, found, whether_it_lasts)
+    kept = {"at": progress.timestamp(), "state": state, "verdict": verdict, "goals": [asdict(each) for each in found]}
+    attempt.checks.append(kept)
+    attempt.changes = desk.place.changes()
+    # What was shown stays shown; and a machine that is broken again doesn't undo what was done.
+    if attempt.state != progress.SHOWN:
+        attempt.state = max(attempt.state, verdict or attempt.state, key=progress.STATES.index)
+    desk.progress.write()
+    return kept
+
+
+def verdict_of(chosen: Exercise, attempt: Attempt, found: list[Goal], whether_it_lasts: bool) -> str:
+    """What the attempt is worth by this check; empty where that can't be told."""
+    shown = {goal.key: goal.state for goal in found}
+    own = [goal for goal in found if goal.key not in (lasting.KEPT, lasting.RESTARTED)]
+    match goals.state(own):
+        case goals.UNKNOWN:
+            return ""
+        case goals.NOT_MET:
+            return progress.STARTED
+    if not chosen.durable:
+        return progress.DONE
+    lasts = whether_it_lasts and shown.get(lasting.RESTARTED) == MET
+    return progress.DURABLE if lasts else progress.STOPGAP
+
+
+def show_check(desk: Desk, chosen: Exercise, attempt: Attempt, found: dict):
+    words, text = desk.words, desk.text(chosen)
+    for each in found["goals"]:
+        said = text.goals.get(each["key"]) or words.say(each["key"])
+        console.line(
+            [
+                (f"{MARKS[each['state']]} ", STYLES[each["state"]]),
+                (f"{words.say(each['state'])}: ", ""),
+                (words.localized(said), ""),
+            ]
+        )
+        if each["state"] != MET:
+            for name in ("expected", "found"):
+                if each[name]:
+                    console.say(f"    {words.say(name)}: {each[name]}", style="dim")
+    what = chosen.restart or desk.place.machine
+    unanswered = [key for key in chosen.questions if not is_answered(attempt, key)]
+    if unanswered:
+        desk.say("unanswered", style="dim", keys=", ".join(unanswered), words=form(chosen))
+    lasts = [each for each in found["goals"] if each["key"] in (lasting.KEPT, lasting.RESTARTED)]
+    match found["verdict"]:
+        case progress.DURABLE:
+            desk.say("is_durable", style="bold", what=what)
+            show_next(desk, chosen)
+        case progress.STOPGAP if lasts:
+            desk.say("not_lasting", style="bold")
+        case progress.STOPGAP:
+            desk.say("all_met", style="bold")
+            desk.say("is_stopgap", what=what)
+        case progress.DONE:
+            desk.say("all_met", style="bold")
+            desk.say("is_done")
+            show_next(desk, chosen)
+        case "":
+            desk.say("some_unknown", style="bold")
+
+
+def show_next(desk: Desk, chosen: Exercise):
+    known = exercise.exercises()
+    following = known[known.index(chosen) + 1 :]
+    if following:
+        desk.say("next_exercise", style="dim", id=following[0].id)
+    else:
+        desk.say("the_end", style="dim")
+
+
+def is_answered(attempt: Attempt, key: str) -> bool:
+    return any(key in answer["said"] for answer in attempt.answers)
+
+
+@verb()
+@click.option(
+    "--seconds", type=click.IntRange(1, 600), default=WATCH_SECONDS, show_default=True, help="Between checks."
+)
+@click.pass_context
+def watch(ctx, seconds):
+    """Check again while you work, until all goals are met; only what changes is said."""
+    desk = Desk()
+    chosen, attempt = desk.current()
+    if chosen.restarts:
+        raise Failure(
+            f"each check of exercise {chosen.id} restarts the machine, under your hands",
+            next_step="./sanso lab check, when you are ready",
+        )
+    desk.say("watching", style="dim", seconds=seconds)
+    before = None
+    while True:
+        with alone("lab watch"):
+            found = judge(desk, chosen, attempt)
+        now = [(each["key"], each["state"], each["found"]) for each in found["goals"]]
+        if now != before:
+            console.say(time.strftime("%H:%M:%S"), style="dim")
+            show_check(desk, chosen, attempt, found)
+        if found["state"] == MET:
+            ctx.exit(DONE)
+        before = now
+        time.sleep(seconds)
+
+
+@verb()
+def hint():
+    """The next hint: the symptom, then where to look, then the command."""
+    desk = Desk()
+    chosen, attempt = desk.current()
+    hints = desk.text(chosen).hints
+    if attempt.hints == len(hints):
+        desk.say("no_more_hints")
+        return
+    attempt.hints += 1
+    desk.progress.write()
+    desk.say("hint", style="bold", number=attempt.hints)
+    console.say(desk.words.localized(hints[attempt.hints - 1]))
+
+
+@verb()
+@click.argument("said", nargs=-1, metavar="[QUESTION=ANSWER]…")
+@options.as_json
+@click.pass_context
+def answer(ctx, said):
+    """Name the tier and the cause, before you mend it: graded by itself. Without words: the questions.
+
+    Exit codes: 0 all right, 1 not so.
+    """
+    desk = Desk()
+    chosen, attempt = desk.current()
+    if not chosen.questions:
+        raise Failure(f"exercise {chosen.id} asks no question", next_step="./sanso lab check")
+    if not said:
+        tell(desk, chosen)
+        return
+    given = answers_of(chosen, said)
+    graded = {key: chosen.questions[key].answer(key, attempt.drawn) == value for key, value in given.items()}
+    before = bool(not attempt.repaired)
+    known = {key: value for each in attempt.answers for key, value in each["said"].items()} | given
+    all_right = all(known.get(key) == each.answer(key, attempt.drawn) for key, each in chosen.questions.items())
+    attempt.answers.append(
+        {"at": progress.timestamp(), "said": given, "right": graded, "before": before, "all_right": all_right}
+    )
+    desk.progress.write()
+    console.result({"exercise": chosen.id, "right": graded, "all_right": all_right, "before_the_repair": before})
+    for key, right in graded.items():
+        (console.good if right else console.bad)(f"{key}={given[key]}: {desk.words.say('right' if right else 'wrong')}")
+    if not before:
+        desk.say("after_repair")
+    if all_right:
+        desk.say("all_right", style="bold")
+    ctx.exit(DONE if all(graded.values()) else FAILED)
+
+
+def answers_of(chosen: Exercise, said: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for word in said:
+        key, _, value = word.partition("=")
+        question = chosen.questions.get(key)
+        if not question:
+            raise click.UsageError(f"{word!r} answers no question; these are asked: {form(chosen)}")
+        if value not in question.choices:
+            raise click.UsageError(f"{value!r} is no answer to {key}; these are: {', '.join(question.choices)}")
+        found[key] = value
+    return found
+
+
+@verb()
+@options.verbose
+def solve(verbose):
+    """Show the solution, and make it so. The attempt counts as shown."""
+    with alone("lab solve"):
+        desk = Desk(verbose)
+        chosen, attempt = desk.current()
+        desk.stages.require()
+        apply_solution(desk, chosen, attempt)
+        attempt.state = progress.SHOWN
+        desk.progress.write()
+    desk.say("solved", style="bold")
+    console.say(desk.words.localized(desk.text(chosen).hints[-1]))
+    console.say()
+    console.say(desk.words.localized(desk.text(chosen).afterwards))
+
+
+def apply_solution(desk: Desk, chosen: Exercise, attempt: Attempt):
+    """The learner's files as the solution has them: the baseline, or the fault's with solution/ over them."""
+    if kept := desk.place.begin(chosen.id):
+        desk.say("kept", where=relative(kept))
+    if (chosen.folder / "solution").is_dir():
+        break_files(desk, chosen)
+        desk.place.lay(chosen.folder / "solution")
+        desk.place.note(f"The solution of exercise {chosen.id}")
+    desk.stages.solve(chosen, attempt.drawn, desk.values(attempt))
+
+
+@verb()
+@options.verbose
+def reset(verbose):
+    """Back to the start of the exercise, with a new machine: as another attempt."""
+    with alone("lab reset"):
+        desk = Desk(verbose)
+        chosen, attempt = desk.current()
+        begin(desk, chosen, seed=attempt.seed)
+        desk.say("reset", style="dim")
+
+
+@verb()
+def skip():
+    """Leave the exercise; it stays in the list, as skipped."""
+    desk = Desk()
+    chosen, attempt = desk.current()
+    if attempt.state == progress.STARTED:
+        attempt.state = progress.SKIPPED
+    desk.progress.write()
+    desk.say("was_skipped", id=chosen.id)
+    show_next(desk, chosen)
+
+
+@verb("report")
+@click.argument("number", required=False)
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Another file than in your folder.")
+def report_(number, html):
+    """Write the post-mortem: what was broken, when it was seen, found and mended, by which changes."""
+    desk = Desk()
+    wanted = exercise.find(number) if number else [each for each in exercise.exercises() if desk.progress.last(each.id)]
+    done = [each for each in wanted if desk.progress.last(each.id)]
+    if not done:
+        raise Failure("there is nothing to report yet", next_step="./sanso lab start 0")
+    name = f"report-{done[0].id}.html" if len(done) == 1 else "report.html"
+    file = html or desk.place.root / name
+    file.write_text(report.render(desk.progress, done, desk.words), encoding="utf-8")
+    desk.say("written", where=relative(file))
+
+
+@verb("class")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the table as a page.")
+@options.as_json
+def class_(files, html):
+    """One table of many learners, from their progress files (or folders of them). For who teaches."""
+    table = course.read(files)
+    console.result(table.as_data())
+    for line in table.lines(Words.here().say):
+        console.say(line)
+    if html:
+        html.write_text(course.render(table, Words.here()), encoding="utf-8")
+        console.say(f"wrote {relative(html)}", style="dim")
+
+
+@verb()
+@click.option(
+    "--stages", "forget", is_flag=True, help="Also what was built before the exercises: the next start builds it anew."
+)
+def end(forget):
+    """Remove the machine. Your progress and your files stay."""
+    with alone("lab end"):
+        desk = Desk()
+        if not desk.place.inventory.exists():
+            raise Failure("no exercise was started yet", next_step="./sanso lab start 0")
+        if forget:
+            desk.stages.forget()
+        else:
+            desk.stages.machine("absent")
+    desk.say("ended")

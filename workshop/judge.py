@@ -1,0 +1,192 @@
+"""What a check.py asks with: the learner's machine, as they described it and as it is.
+
+def test_page(lab):
+    lab.page("/")                                    # a request that is proved in every tier
+
+def test_mode(lab):
+    lab.expect("660", lab.run("stat -c %a /run/app-faults/current.sock"))
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+
+import client
+import servers
+
+from sanso import inventory
+from sanso.tracing import Call, CouldNotTrace, Evidence, Trace, follow
+from sanso.tracing.request import context, send
+from sanso.tracing.spans import TIERS
+
+ALL = ("nginx", "uwsgi", "app", "mysql")
+NAME = "test"  # the machine's own name with this domain is what its site is asked under
+
+
+class NotMet(Exception):
+    """The machine isn't as the goal has it. expected, found: in words."""
+
+    def __init__(self, expected: str, found: str):
+        super().__init__(f"expected {expected}, found {found}")
+        self.expected, self.found = expected, found
+
+
+class Shut(Exception):
+    """The machine could not be asked, which says nothing about the goal."""
+
+    def __init__(self, said: str):
+        super().__init__(said)
+        self.said = said
+
+
+class Lab:
+    """server, app: as tests/tiers know them, by the learner's inventory; attempt: what is known of it, as progress.Attempt."""
+
+    def __init__(self, server: servers.Server, attempt: Mapping):
+        self.server, self.attempt = server, attempt
+        self._traces: list[Trace] = []
+        self._open = contextlib.ExitStack()
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, path: Path, attempt: Mapping) -> Iterator[Lab]:
+        (server,) = servers.read(path)
+        if server.obstacle:
+            raise Shut(server.obstacle)
+        lab = cls(server, attempt)
+        with lab._open:
+            yield lab
+
+    # The machine
+
+    @property
+    def app(self) -> servers.App:
+        return self.server.apps[0]
+
+    @property
+    def name(self) -> str:
+        """The name that its site is to be asked under, whatever the inventory serves."""
+        return f"{self.server.name}.{NAME}"
+
+    @property
+    def token(self) -> str:
+        """A word that is this attempt's alone."""
+        return self.attempt["token"]
+
+    @property
+    def source(self) -> Path:
+        """The learner's copy of the sample app."""
+        return inventory.ROOT / self.server.settings["apps"][0]["source"]
+
+    def run(self, command: str, *words: str) -> str:
+        """What a command of the machine's root says; each %s is one of the words, quoted. Whether it succeeds or not."""
+        try:
+            done = self.server.host.run(command, *words)
+        except RuntimeError as error:  # ssh itself failed
+            raise Shut(str(error)) from error
+        return (done.stdout or done.stderr).strip()
+
+    def succeeds(self, command: str, *words: str) -> bool:
+        try:
+            return self.server.host.run(command, *words).succeeded
+        except RuntimeError as error:
+            raise Shut(str(error)) from error
+
+    def mysql(self, query: str, *words: str) -> list[list[str]]:
+        """The rows of a query, asked as root over the socket. MySQL that can't be asked is NotMet: it is a tier."""
+        command = f"mysql {shlex.join(words)} --batch --skip-column-names --raw --execute=%s"
+        try:
+            done = self.server.host.run(command, query)
+        except RuntimeError as error:
+            raise Shut(str(error)) from error
+        if done.failed:
+            raise NotMet("MySQL answers over its socket", done.stderr.strip())
+        return [row.split("\t") for row in done.stdout.splitlines()]
+
+    # Judging
+
+    def expect(self, expected, found, ok: bool | None = None):
+        """The goal is met if both are the same, or, where it is given, if `ok`."""
+        if not (expected == found if ok is None else ok):
+            raise NotMet(str(expected), str(found))
+
+    def page(self, path: str = "/", status: int = 200, tiers: Sequence[str] = ALL, **words) -> Trace:
+        """Ask for a page, and follow that request through every tier: the goal is met if all proofs hold.
+
+        tiers: who has to have a part in it. words: those of sanso.tracing.Call, such as method and data. Nothing else than the three tiers can meet it: what
+        answers in their place leaves no evidence of this request, or the wrong one.
+        """
+        url = f"https://{self.name}{path}"
+        expected = f"{words.get('method', 'GET')} {url} answers {status}, and every tier proves its part"
+        call = Call(url, self.server.address, **words)
+        self._reach(Call(url, self.server.address, method="HEAD", seconds=20), expected)
+        try:
+            trace = follow(
+                self.server.way,
+                call,
+                ca=self.server.voucher(self.app),
+                app=asdict(self.app),
+                evidence=self._evidence,
+            )
+        except CouldNotTrace as error:
+            raise NotMet(expected, self._also(error.sentence)) from error
+        self._traces.append(trace)
+        if trace.ended:
+            # Not what the trace makes of it: that is the learner's to find out.
+            ended = f"{trace.status or 'no answer'}: the trace ended at {TIERS[trace.ended.tier]}"
+            raise NotMet(expected, self._also(ended))
+        wrong = [f"{proof.name}: {proof.said}" for proof in trace.proofs if not proof.ok]
+        took_part = {span.tier for span in trace.spans}
+        wrong += [f"no {tier} took part in it" for tier in tiers if tier not in took_part]
+        if trace.status != status or wrong:
+            raise NotMet(expected, "; ".join([str(trace.status), *wrong]))
+        return trace
+
+    def _reach(self, call: Call, expected: str):
+        """Whether anything answers there, as a visitor's browser sees it: who can't come in is no proof of anything."""
+        exchange = send(call, context(self.server.voucher(self.app)))
+        if error := exchange.error:
+            said = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
+            raise NotMet(expected, f"no answer: {said or type(error).__name__}")
+
+    def _also(self, said: str) -> str:
+        """With the last line of nginx's log of errors, which has the kernel's own word."""
+        last = self.run("tail -qn1 /var/log/sanso/nginx/error.log")
+        return f"{said}; nginx's log: {last}" if last else said
+
+    @cached_property
+    def _evidence(self) -> Evidence:
+        return self._open.enter_context(Evidence(self.server.way, user=self.server.settings["trace_user"]))
+
+    def take_trace(self) -> str:
+        """The last request that was followed since this was asked, for the report."""
+        taken, self._traces = self._traces, []
+        return taken[-1].text(100) if taken else ""
+
+    def ask(self, path: str = "/", **words) -> client.Answer:
+        """Ask for a page, without following it. words: those of client.request in tests/tiers."""
+        try:
+            return client.request(self.server, self.name, path, **words)
+        except OSError as error:
+            raise NotMet(f"https://{self.name}{path} answers", f"no answer: {error}") from error
+
+    def knock(self, port: int) -> str:
+        """open, refused, or no answer."""
+        return client.knock(self.server, port)
+
+    # What several exercises ask
+
+    def socket_is_guarded(self):
+        """The app's socket is nginx's and the app's alone, all the way: no mode 777 on it, or above it."""
+        folder = f"/run/app-{self.app.name}"
+        found = self.run("stat -Lc '%%a %%U:%%G' %s %s", folder, self.app.socket).splitlines()
+        self.expect(["755 root:root", "660 root:www-data"], found)
+
+    def lines(self, found: str) -> Sequence[str]:
+        return [line for line in found.splitlines() if line.strip()]
