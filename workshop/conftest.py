@@ -1,7 +1,8 @@
 """Runs an exercise's check.py against the learner's machine, for `./sanso lab check`.
 
-Each test is a goal of the exercise: test_page is the goal `page`. A test that fails by an assertion, or by lab.expect(), is
-a goal that is not met; any other error means that it could not be checked, and says nothing about the machine.
+Each test is a goal of the exercise: test_page is the goal `page`. A test that fails by an assertion, or by
+lab.expect(), is a goal that is not met; any other error means that it could not be checked, and says nothing about the
+machine.
 """
 
 from __future__ import annotations

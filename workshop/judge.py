@@ -46,7 +46,7 @@ class Shut(Exception):
 
 
 class Lab:
-    """server, app: as tests/tiers know them, by the learner's inventory; attempt: what is known of it, as progress.Attempt."""
+    """server, app: as tests/tiers know them, by the learner's inventory; attempt: progress.Attempt, as a dictionary."""
 
     def __init__(self, server: servers.Server, attempt: Mapping):
         self.server, self.attempt = server, attempt
@@ -85,7 +85,7 @@ class Lab:
         return inventory.ROOT / self.server.settings["apps"][0]["source"]
 
     def run(self, command: str, *words: str) -> str:
-        """What a command of the machine's root says; each %s is one of the words, quoted. Whether it succeeds or not."""
+        """What a command of the machine's root says, successful or not; each %s is one of the words, quoted."""
         try:
             done = self.server.host.run(command, *words)
         except RuntimeError as error:  # ssh itself failed
@@ -119,8 +119,8 @@ class Lab:
     def page(self, path: str = "/", status: int = 200, tiers: Sequence[str] = ALL, **words) -> Trace:
         """Ask for a page, and follow that request through every tier: the goal is met if all proofs hold.
 
-        tiers: who has to have a part in it. words: those of sanso.tracing.Call, such as method and data. Nothing else than the three tiers can meet it: what
-        answers in their place leaves no evidence of this request, or the wrong one.
+        tiers: who has to have a part in it. words: those of sanso.tracing.Call, such as method and data. Nothing else
+        than the three tiers can meet it: what answers in their place leaves no evidence of it, or a wrong one.
         """
         url = f"https://{self.name}{path}"
         expected = f"{words.get('method', 'GET')} {url} answers {status}, and every tier proves its part"

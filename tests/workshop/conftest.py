@@ -1,7 +1,7 @@
 """Proves every exercise of the workshop on a machine: SANSO_LAB=lab2@10.77.0.51 pytest tests/workshop, from the root.
 
-The machine of SANSO_LAB is made and thrown away; without that variable, nothing is run: the learner's own machine may be in
-the middle of an exercise.
+The machine of SANSO_LAB is made and thrown away; without that variable, nothing is run: the learner's own machine may
+be in the middle of an exercise.
 """
 
 from __future__ import annotations

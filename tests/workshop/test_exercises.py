@@ -1,4 +1,4 @@
-"""Every exercise, four ways: the good stack meets its goals, the fault doesn't, the solution does, and reset restores."""
+"""Every exercise, four ways: the good stack meets its goals, the fault doesn't, the solution does; reset restores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sanso.lab.goals import MET, NOT_MET
 from sanso.verbs import lab
 
 ALL = {each.folder.name: each for each in exercises()}
-# One machine is good for all exercises whose goals a stage meets by itself, which is the order that saves the most starts.
+# One machine is good for all exercises whose goals a stage meets by itself: in this order, it is seldom made anew.
 GOOD = sorted((each for each in ALL.values() if not each.deed), key=lambda each: each.good)
 
 

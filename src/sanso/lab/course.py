@@ -57,7 +57,7 @@ class Table:
                     told = entry(learner, each)
                     right = "-" if told["diagnosed"] is None else say("right" if told["diagnosed"] else "wrong")
                     found.append(
-                        f"  {each:>3}  {say(told['state'])}  {told['attempts']}×  "
+                        f"  {each:>3}  {say(told['state'])}  attempts {told['attempts']}  "
                         f"hints {told['hints']}  checks {told['checks']}  diagnosis {right}"
                     )
         stuck = [f"{each} ({number})" for each, number in self.stuck.items() if number]
@@ -83,7 +83,7 @@ def is_stuck(learner: Progress, exercise: str) -> bool:
 
 
 def read(paths: Sequence[Path]) -> Table:
-    """Files, and all .json below folders. Raises Failure where one isn't a learner's progress, or two are the same one's."""
+    """Files, and all .json below folders. Raises Failure where one isn't a learner's progress."""
     files = [file for path in paths for file in (sorted(path.rglob("*.json")) if path.is_dir() else [path])]
     learners = sorted((Progress.read(file) for file in files), key=lambda each: each.learner)
     if not learners:

@@ -34,7 +34,7 @@ KEYS = {"stage", "minutes", "durable", "restarts", "restart", "questions", "buil
 
 @dataclass(frozen=True)
 class Question:
-    """choices: the words that answer it; right: the one that does. drawn: the one, where the fault of its name was drawn."""
+    """choices: the words that answer it; right: the one that does. drawn: that one, where the fault of its name was."""
 
     choices: Sequence[str]
     right: str = ""
@@ -66,9 +66,10 @@ class Text:
 class Exercise:
     """stage: what is built before it; good: the stage at which its goals are met, without any fault.
 
-    build, solution: playbooks that are run after the files of fault/ or solution/ were laid over the learner's.
-    deed: its goals want something done, on a good machine too. draw: so many of its faults are drawn; 0: fault.yml is the one. durable: whether a repair can last or not. restarts:
-    every check restarts the machine first. restart: the unit whose restart a repair has to survive, where not the machine.
+    minutes: about so long it takes. build, solution: playbooks that are run after the files of fault/ or solution/
+    were laid over the learner's. durable: whether a repair can last or not. restarts: every check restarts the machine
+    first. restart: the unit whose restart a repair has to survive, where not the machine's. deed: its goals want
+    something done, on a good machine too. draw: so many of its faults are drawn; 0: fault.yml is the one.
     """
 
     folder: Path
@@ -151,9 +152,7 @@ def read_text(file: Path, language: str) -> Text:
         raise Failure(f"{file.parent.name}/{file.name} {what}", next_step="docs/how-to/write-an-exercise.md")
     asked = re.split(r"(?m)^(?=### )", found.get("questions", ""))[1:]
     questions = {match["key"]: match["said"] for part in asked for match in [KEYED.match(part)] if match}
-    choices = {
-        KEYED.match(part)["key"]: {key: said for key, said in KEYED.findall(part.partition("\n")[2])} for part in asked
-    }
+    choices = {KEYED.match(part)["key"]: dict(KEYED.findall(part.partition("\n")[2])) for part in asked}
     hints = re.split(r"(?m)^\d\. ", found["hints"])[1:]
     return Text(
         title.removeprefix("# "),

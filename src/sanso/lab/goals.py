@@ -1,4 +1,4 @@
-"""Are the goals of an exercise met? Its check.py says so, run by pytest; workshop/conftest.py tells what came of each."""
+"""Are the goals of an exercise met? Its check.py says so, run by pytest; workshop/conftest.py tells of each."""
 
 from __future__ import annotations
 

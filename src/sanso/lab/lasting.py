@@ -1,5 +1,6 @@
-"""Does a repair last? Only what stands in the inventory or a playbook does: a run has nothing left to change, and a restart
-of the machine is survived."""
+"""Does a repair last? Only what stands in the inventory or a playbook does: a run has nothing left to change there, and
+a restart of the machine is survived.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Place:
 
     @classmethod
     def here(cls) -> Place:
-        """The learner's. SANSO_LAB=machine@address names another one, for tests and for two learners on one computer."""
+        """The learner's. SANSO_LAB=machine@address names another one: for tests, or two learners on one computer."""
         wanted = os.environ.get("SANSO_LAB", "")
         if not wanted:
             return cls()
@@ -59,7 +59,7 @@ class Place:
     # learner did is the difference, whether they commit it or not.
 
     def begin(self, label: str) -> Path | None:
-        """Put the baseline there. What the learner changed is moved away first, never overwritten: where to, if it was."""
+        """Put the baseline there. What the learner changed is never overwritten, but moved away first: where to."""
         kept = None
         self.root.mkdir(parents=True, exist_ok=True)
         if not (self.root / ".git").exists():

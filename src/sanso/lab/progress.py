@@ -1,4 +1,4 @@
-"""What a learner did, on disk: progress.json in their folder. An attempt is never forgotten; a second start is another one."""
+"""What a learner did, on disk: progress.json in their folder. None is forgotten; a second start is another attempt."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENDED = (DONE, DURABLE)
 
 @dataclass
 class Attempt:
-    """started, and every `at`: UTC, ISO 8601. drawn: which faults. checks, answers: as they came, with all that they say."""
+    """started, and every `at`: UTC, ISO 8601. drawn: which faults. checks, answers: as they came, whole."""
 
     started: str
     seed: int = 0

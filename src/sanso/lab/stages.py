@@ -1,4 +1,4 @@
-"""The machine of an exercise: what comes before it is built once, and kept as a stage; each start makes it anew from that."""
+"""The machine of an exercise: what comes before is built once and kept as a stage, from which each start makes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sanso import ansible, console, inventory, machines
 from sanso.console import COULD_NOT_CHECK, Failure
 from sanso.inventory import MACHINE_DIRECTORY, Inventory
 from sanso.lab.exercise import Exercise
-from sanso.lab.place import WORKSHOP, Place
+from sanso.lab.place import Place
 from sanso.project import ROOT, STATE, new_log, relative
 from sanso.run import Run
 
@@ -26,7 +26,7 @@ LAYERS = {
     "app": "playbooks/app.yml",
 }
 TASKS = "workshop/tasks.yml"
-# What a stage is made of: another commit of these is another stage. What isn't committed is the learner's, and no part of it.
+# What stages are made of: another commit of these makes others. What isn't committed is the learner's, and no part.
 SOURCES = ("roles", "playbooks", "sample_app", "tracing", "workshop/inventory")
 AGAIN = "the same command again, once that is mended"
 
@@ -52,7 +52,7 @@ class Stages:
         return [name for name in LAYERS if (folder / name / "stage.json").exists()]
 
     def ensure(self, stage: str):
-        """Have what comes before an exercise: every layer up to it, each kept as a stage. The baseline lies in the place."""
+        """Have what comes before an exercise: every layer up to it, a stage each. The baseline lies in the place."""
         built = json.loads(self.note.read_text()) if self.note.exists() else ""
         if self.known and built != sources():
             console.say("The project has changed since the machine's stages were built: building them anew.")
@@ -93,7 +93,7 @@ class Stages:
         """Bring the machine into a state, and run playbooks on it."""
         if self.described.hosts.keys() != {self.place.machine} or not self.described.machines:
             raise Failure(
-                f"{relative(self.place.inventory)}/hosts.yml is to describe the machine {self.place.machine}, and no other host",
+                f"{relative(self.place.inventory)}/hosts.yml describes more, or less, than {self.place.machine}",
                 next_step="./sanso lab reset",
             )
         words = {"machine_state": state, "machine_stage": stage, **(values or {})}
