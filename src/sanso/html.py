@@ -12,11 +12,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 
+SHARED = Path(__file__).parent  # page.css, which pages include
+
+
 @functools.cache
 def template(path: Path, **filters) -> Template:
     """The template of a page: all that it prints is escaped, and `csp_hash` among its filters."""
     environment = Environment(
-        loader=FileSystemLoader(path.parent),
+        loader=FileSystemLoader([path.parent, SHARED]),
         autoescape=True,
         finalize=visible,
         undefined=StrictUndefined,

@@ -10,7 +10,7 @@ from sanso.console import Failure
 from sanso.html import template
 from sanso.lab.exercise import exercises
 from sanso.lab.goals import NOT_MET
-from sanso.lab.progress import ENDED, NEW, Progress
+from sanso.lab.progress import ENDED, Progress
 from sanso.lab.words import Words
 
 TEMPLATE = Path(__file__).with_name("course.html.j2")
@@ -97,4 +97,5 @@ def read(paths: Sequence[Path]) -> Table:
 
 
 def render(table: Table, words: Words) -> str:
-    return template(TEMPLATE).render(table=table.as_data(), exercises=table.exercises, say=words.say, new=NEW)
+    data = table.as_data()
+    return template(TEMPLATE).render(table=data, exercises=table.exercises, say=words.say, language=words.language)
