@@ -1,4 +1,4 @@
-"""bench/delivery judges what its load saw, and says nothing where it saw nothing. The load: test_bench_load.py."""
+"""bench/delivery judges what its load saw, and says nothing where it saw nothing. The load: test_load.py."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_everything_is_done_as_often_as_the_aim_says(script, bench, load):
 
 
 def test_problem_is_told_of_what_was_done_then(script, bench, load):
-    problem = sys.modules["load"].Problem(0, "POST", "status 502", "")
+    problem = sys.modules["sanso.load"].Problem(0, "POST", "status 502", "")
     bench.restart_unit = lambda unit: load.account.problems.append(problem) if "app" in unit else None
     failed = {kind.name: dict(kind.failed) for kind in script.work(bench, load, load.account, 0.2)}
     assert failed.pop("restart app-shop@current.service") == {"status 502": 1}

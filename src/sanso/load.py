@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 SECONDS = 30  # within which an answer must come
-# Between two requests of one client: eight of them ask about 70 times a second, and two cores have room for the rest.
+# Between two requests of one client, in seconds, where nobody says otherwise: eight of them ask about 70 times a second
+# then, and two cores have room for the rest.
 PAUSE = 0.1
 WANTED = {"GET": 200, "POST": 201}
 TOLD = b"x-generation:"  # the header by which an app says which release it is
@@ -80,9 +81,11 @@ class Closed(Exception):
 class Load:
     """Clients that ask one after another: three of four GETs for `page`, the rest POSTs to `reports`."""
 
-    def __init__(self, address: str, port: int, name: str, *, page: str, reports: str, clients: int = 8):
+    def __init__(
+        self, address: str, port: int, name: str, *, page: str, reports: str, clients: int = 8, pause: float = PAUSE
+    ):
         self.address, self.port, self.name = address, port, name
-        self.paths, self.clients = {"GET": page, "POST": reports}, clients
+        self.paths, self.clients, self.pause = {"GET": page, "POST": reports}, clients, pause
         self.account = Account()
         self.numbers = itertools.count(1)
         self.context = ssl.create_default_context()
@@ -136,7 +139,7 @@ class Load:
                 if connection and not keeps:
                     await leave(connection[1])
                     connection = None
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(self.pause)
         finally:
             if connection:
                 await leave(connection[1])

@@ -8,7 +8,6 @@ import json
 import socket
 import ssl
 import struct
-import sys
 import threading
 import time
 from collections import Counter
@@ -16,9 +15,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
-
-import load as bench
+from sanso import load as bench
 
 
 class Server:
