@@ -49,8 +49,7 @@ def pytest_runtest_makereport(item, call):
     if call.when == "call" or report.failed:
         key = item.name.removeprefix("test_").replace("_", "-")
         lab = item.funcargs.get("lab")
-        trace = lab.take_trace() if lab else ""
-        item.config.stash[STATES][key] = {"key": key, **judged(call.excinfo), "trace": trace}
+        item.config.stash[STATES][key] = {"key": key, **(lab.take() if lab else {}), **judged(call.excinfo)}
     return report
 
 

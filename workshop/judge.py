@@ -20,7 +20,7 @@ from pathlib import Path
 import client
 import servers
 
-from sanso import inventory
+from sanso.project import ROOT
 from sanso.tracing import Call, CouldNotTrace, Evidence, Trace, follow
 from sanso.tracing.request import context, send
 from sanso.tracing.spans import TIERS
@@ -46,20 +46,21 @@ class Shut(Exception):
 
 
 class Lab:
-    """server, app: as tests/tiers know them, by the learner's inventory; attempt: progress.Attempt, as a dictionary."""
+    """inventory: the learner's; server, app: as tests/tiers know them; attempt: progress.Attempt, as data."""
 
-    def __init__(self, server: servers.Server, attempt: Mapping):
-        self.server, self.attempt = server, attempt
+    def __init__(self, inventory: Path, attempt: Mapping):
+        self.inventory, self.attempt = inventory, attempt
+        (self.server,) = servers.read(inventory)
         self._traces: list[Trace] = []
+        self._told: list[str] = []
         self._open = contextlib.ExitStack()
 
     @classmethod
     @contextlib.contextmanager
     def of(cls, path: Path, attempt: Mapping) -> Iterator[Lab]:
-        (server,) = servers.read(path)
-        if server.obstacle:
-            raise Shut(server.obstacle)
-        lab = cls(server, attempt)
+        lab = cls(path, attempt)
+        if lab.server.obstacle:
+            raise Shut(lab.server.obstacle)
         with lab._open:
             yield lab
 
@@ -80,9 +81,14 @@ class Lab:
         return self.attempt["token"]
 
     @property
+    def folder(self) -> Path:
+        """The learner's: inventory and app are in it."""
+        return self.inventory.parent
+
+    @property
     def source(self) -> Path:
         """The learner's copy of the sample app."""
-        return inventory.ROOT / self.server.settings["apps"][0]["source"]
+        return ROOT / self.server.settings["apps"][0]["source"]
 
     def run(self, command: str, *words: str) -> str:
         """What a command of the machine's root says, successful or not; each %s is one of the words, quoted."""
@@ -164,10 +170,15 @@ class Lab:
     def _evidence(self) -> Evidence:
         return self._open.enter_context(Evidence(self.server.way, user=self.server.settings["trace_user"]))
 
-    def take_trace(self) -> str:
-        """The last request that was followed since this was asked, for the report."""
-        taken, self._traces = self._traces, []
-        return taken[-1].text(100) if taken else ""
+    def tell(self, said: str):
+        """Something to be shown with a goal that is met."""
+        self._told.append(said)
+
+    def take(self) -> dict[str, str]:
+        """What belongs to a goal, since this was asked last: the request that was followed, and what was told."""
+        traces, told = self._traces, self._told
+        self._traces, self._told = [], []
+        return {"trace": traces[-1].text(100) if traces else "", "found": "; ".join(told)}
 
     def ask(self, path: str = "/", **words) -> client.Answer:
         """Ask for a page, without following it. words: those of client.request in tests/tiers."""

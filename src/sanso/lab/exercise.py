@@ -100,6 +100,11 @@ class Exercise:
         """The names of the faults to draw from: fault-NAME.yml."""
         return sorted(file.stem.removeprefix("fault-") for file in self.folder.glob("fault-*.yml"))
 
+    @property
+    def wrongs(self) -> list[Path]:
+        """Task lists that don't solve it, for its proof."""
+        return sorted(self.folder.glob("wrong-*.yml"))
+
     def drawn(self, seed: int) -> list[str]:
         return sorted(random.Random(seed).sample(self.faults, self.draw)) if self.draw else []
 

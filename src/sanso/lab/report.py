@@ -48,11 +48,7 @@ def told(attempt: Attempt, text) -> dict:
         "state": attempt.state,
         "hints": attempt.hints,
         "changes": attempt.changes,
-        "times": {
-            "detected": since(attempt, attempt.detected),
-            "located": since(attempt, attempt.located),
-            "repaired": since(attempt, attempt.repaired),
-        },
+        "times": times(attempt),
         "events": events(attempt),
         "goals": [goal | {"said": text.goals.get(goal["key"], goal["key"])} for goal in checks[-1]["goals"]]
         if checks
@@ -60,6 +56,12 @@ def told(attempt: Attempt, text) -> dict:
         "broken": failing[-1]["trace"] if failing else "",
         "mended": good[-1]["trace"] if good else "",
     }
+
+
+def times(attempt: Attempt) -> dict[str, str]:
+    """How long after the start it was seen, located and mended."""
+    moments = {"detected": attempt.detected, "located": attempt.located, "repaired": attempt.repaired}
+    return {name: since(attempt, at) for name, at in moments.items()}
 
 
 def events(attempt: Attempt) -> list[dict]:

@@ -82,8 +82,11 @@ class Stages:
         """Build what the solution says, then do its tasks on the machine."""
         files = [exercise.folder / "solution.yml"] if (exercise.folder / "solution.yml").exists() else []
         files += [exercise.folder / f"solution-{name}.yml" for name in drawn]
-        plays = [*exercise.solution, *([TASKS] if files else [])]
-        if plays:
+        self.do(files, values, *exercise.solution)
+
+    def do(self, files: Sequence[Path], values: dict, *before: str):
+        """Run playbooks, then do what task lists say."""
+        if plays := [*before, *([TASKS] if files else [])]:
             self.play(*plays, values=self.values(files, values))
 
     def values(self, files: Sequence[Path], values: dict) -> dict:

@@ -6,6 +6,7 @@ Styles: a tier's name, "good", "bad", "bold", "dim", or nothing.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from sanso.tracing.spans import MS, TIERS, Span, ordered
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from sanso.tracing import Trace
 
 Line = list[tuple[str, str]]
+
+# Whose tiers they are, by where an app runs; the client is who asks.
+OWNED = {
+    "vm": tuple(TIERS),
+    "container": ("client", "uwsgi", "app"),  # the image; the ingress and the database are the platform's
+    "paas": ("client", "app"),  # the code
+}
 
 NARROW, WIDE = 80, 200
 ROWS = 60  # spans that are shown; of more, the longest ones
@@ -28,8 +36,8 @@ def report(trace: Trace, width: int = 100) -> list[Line]:
     return [*body(trace, width), *endings(trace)]
 
 
-def body(trace: Trace, width: int) -> list[Line]:
-    return [title(trace), *picture(trace, width), *times(trace), *judgement(trace)]
+def body(trace: Trace, width: int, mine: Collection[str] = tuple(TIERS)) -> list[Line]:
+    return [title(trace), *picture(trace, width, mine), *times(trace), *judgement(trace)]
 
 
 def as_ascii(lines: list[Line]) -> list[Line]:
@@ -52,8 +60,8 @@ def title(trace: Trace) -> Line:
     ]
 
 
-def picture(trace: Trace, width: int) -> list[Line]:
-    """The waterfall: a row for each span, with a bar where there was time for it."""
+def picture(trace: Trace, width: int, mine: Collection[str] = tuple(TIERS)) -> list[Line]:
+    """The waterfall: a row for each span, with a bar where there was time for it. What isn't mine is greyed out."""
     width = max(NARROW, min(WIDE, width))
     evidence = max((columns for needed, columns in EVIDENCE.items() if width >= needed), default=0)
     left = width - TIER - 2 * TIME - 2 - (evidence + 2 if evidence else 0)
@@ -64,15 +72,14 @@ def picture(trace: Trace, width: int) -> list[Line]:
     header = pad("tier", TIER) + pad("span", name) + f"{'at ms':>{TIME}}{'took ms':>{TIME}}"
     lines: list[Line] = [[(header, "dim")]]
     for span, depth in rows:
-        lines.append(
-            [
-                (pad(span.tier, TIER), span.tier),
-                (pad(" " * min(depth, 10) + span.name, name), "bad" if span.error else ""),
-                (f"{(span.start - begin) / MS:{TIME}.3f}{span.took / MS:{TIME}.3f}  ", ""),
-                (bar(span, begin, end, bars), span.tier),
-                (f"  {cut(evidence_of(span), evidence)}" if evidence else "", "dim"),
-            ]
-        )
+        line = [
+            (pad(span.tier, TIER), span.tier),
+            (pad(" " * min(depth, 10) + span.name, name), "bad" if span.error else ""),
+            (f"{(span.start - begin) / MS:{TIME}.3f}{span.took / MS:{TIME}.3f}  ", ""),
+            (bar(span, begin, end, bars), span.tier),
+            (f"  {cut(evidence_of(span), evidence)}" if evidence else "", "dim"),
+        ]
+        lines.append(line if span.tier in mine else [(text, "dim") for text, _ in line[:-1]] + [("  not yours", "dim")])
     if left_out:
         lines.append([(f"… and {left_out} shorter spans, which --json and --html have", "dim")])
     return lines

@@ -19,6 +19,8 @@ from sanso.lab.progress import Attempt, Progress
 from sanso.lab.stages import Stages
 from sanso.lab.words import Words, spoken
 from sanso.project import alone, relative
+from sanso.tracing import site_of, waterfall
+from sanso.verbs import trace as tracing
 
 WATCH_SECONDS = 3
 MARKS = {MET: "✓", NOT_MET: "✗", UNKNOWN: "?"}
@@ -241,10 +243,11 @@ def show_check(desk: Desk, chosen: Exercise, attempt: Attempt, found: dict):
                 (words.localized(said), ""),
             ]
         )
-        if each["state"] != MET:
-            for name in ("expected", "found"):
-                if each[name]:
-                    console.say(f"    {words.say(name)}: {each[name]}", style="dim")
+        for name in ("expected", "found"):
+            if each[name] and (name == "found" or each["state"] != MET):
+                console.say(f"    {words.say(name)}: {each[name]}", style="dim")
+    if found["verdict"] in (progress.STOPGAP, *progress.ENDED):
+        show_times(desk, attempt)
     what = chosen.restart or desk.place.machine
     unanswered = [key for key in chosen.questions if not is_answered(attempt, key)]
     if unanswered:
@@ -267,6 +270,12 @@ def show_check(desk: Desk, chosen: Exercise, attempt: Attempt, found: dict):
             desk.say("some_unknown", style="bold")
 
 
+def show_times(desk: Desk, attempt: Attempt):
+    """How long after the start it was seen, located and mended."""
+    told = [f"{desk.words.say(name)} {after}" for name, after in report.times(attempt).items() if after]
+    console.say(", ".join(told), style="dim")
+
+
 def show_next(desk: Desk, chosen: Exercise):
     known = exercise.exercises()
     following = known[known.index(chosen) + 1 :]
@@ -278,6 +287,20 @@ def show_next(desk: Desk, chosen: Exercise):
 
 def is_answered(attempt: Attempt, key: str) -> bool:
     return any(key in answer["said"] for answer in attempt.answers)
+
+
+@verb()
+@click.argument("where", type=click.Choice(list(waterfall.OWNED)), default="vm")
+@click.option("--path", default="/", show_default=True, help="Of the site.")
+def trace(where, path):
+    """Follow a request, with the hops greyed out that you may not touch: on a VM, with a container, on a PaaS."""
+    desk = Desk()
+    desk.stages.require()
+    described = desk.stages.described
+    host = tracing.host_of(described, None)
+    url, app = site_of(host.get("apps", []), path)
+    (found,) = tracing.follow_all(described, host, tracing.call_of(url, host, "GET", (), None), app, 1)
+    tracing.say([*waterfall.body(found, console.width(), waterfall.OWNED[where]), *waterfall.endings(found)])
 
 
 @verb()
