@@ -144,7 +144,7 @@ def read(folder: Path) -> Exercise:
 @cache
 def read_text(file: Path, language: str) -> Text:
     """Raises Failure where a section is missing: a text that is shown is whole."""
-    lines = OF_DIGEST.sub("", file.read_text()).strip()
+    lines = re.sub(r"\A<!--.*?-->", "", file.read_text()).strip()
     title, _, rest = lines.partition("\n")
     names = {words[language]: section for section, words in SECTIONS.items()}
     parts = re.split(r"(?m)^## (.+)$", rest)
@@ -188,7 +188,7 @@ def problems(exercise: Exercise) -> list[str]:
         if text.choices.keys() != exercise.questions.keys():
             found.append(f"{file} asks {sorted(text.choices)}, exercise.yml {sorted(exercise.questions)}")
         found += [
-            f"{file} has the choices {sorted(text.choices[key])} of {key}, exercise.yml {sorted(question.choices)}"
+            f"{file} has the choices {sorted(text.choices.get(key, ()))} of {key}, exercise.yml {sorted(question.choices)}"
             for key, question in exercise.questions.items()
             if set(text.choices.get(key, ())) != set(question.choices)
         ]

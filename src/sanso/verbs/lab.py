@@ -295,6 +295,7 @@ def is_answered(attempt: Attempt, key: str) -> bool:
 def trace(where, path):
     """Follow a request, with the hops greyed out that you may not touch: on a VM, with a container, on a PaaS."""
     desk = Desk()
+    desk.current()
     desk.stages.require()
     described = desk.stages.described
     host = tracing.host_of(described, None)
