@@ -8,6 +8,7 @@ import click
 
 from sanso import console
 from sanso.console import Failure
+from sanso.options import InOrder
 from sanso.project import new_log, relative, version
 from sanso.verbs.audit import audit
 from sanso.verbs.check import check
@@ -27,11 +28,8 @@ from sanso.verbs.trace import trace
 from sanso.verbs.up import up
 
 
-class Sanso(click.Group):
-    """A group whose verbs are listed in the order in which people meet them."""
-
-    def list_commands(self, ctx):
-        return list(self.commands)
+class Sanso(InOrder):
+    """All verbs, in one frame."""
 
     def invoke(self, ctx):
         """Run the verb; what goes wrong becomes a message and an exit code, here and nowhere else."""

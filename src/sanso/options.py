@@ -18,6 +18,13 @@ class Existing(click.Path):
         return Path(super().convert(here if here.exists() else ROOT / value, param, ctx)).resolve()
 
 
+class InOrder(click.Group):
+    """A group whose verbs are listed in the order in which people meet them."""
+
+    def list_commands(self, ctx):
+        return list(self.commands)
+
+
 class WithRest(click.Command):
     """A command that keeps the words after `--` apart, in ctx.meta["rest"], for the program that it runs."""
 

@@ -188,7 +188,7 @@ def problems(exercise: Exercise) -> list[str]:
         if text.choices.keys() != exercise.questions.keys():
             found.append(f"{file} asks {sorted(text.choices)}, exercise.yml {sorted(exercise.questions)}")
         found += [
-            f"{file} has the choices {sorted(text.choices.get(key, ()))} of {key}, exercise.yml {sorted(question.choices)}"
+            f"{file} has the choices {sorted(text.choices.get(key, ()))} of {key}, exercise.yml {question.choices}"
             for key, question in exercise.questions.items()
             if set(text.choices.get(key, ())) != set(question.choices)
         ]

@@ -61,11 +61,12 @@ class Stages:
         missing = [name for name in wanted if name not in self.known]
         if not missing:
             return
-        console.say(f"Building what comes before it, once: {', '.join(missing)}.")
+        console.say(f"Building what comes before it, once: {', '.join(missing)}. That takes two minutes or so.")
         self.note.parent.mkdir(parents=True, exist_ok=True)
         self.note.write_text(json.dumps(sources()))
         over = wanted[wanted.index(missing[0]) - 1] if missing[0] != wanted[0] else ""
         for name in missing:
+            console.say(f"  {name} …", style="dim")
             self.machine("renewed", over, LAYERS[name])
             self.machine("saved", name)
             over = name

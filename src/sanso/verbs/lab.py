@@ -67,11 +67,12 @@ class Desk:
         return {"lab_token": attempt.token, "lab_folder": str(self.place.root)}
 
 
-@click.group()
+@click.group(cls=options.InOrder)
 def lab():
-    """Learn it: twenty exercises that build, break and mend the three tiers.
+    """Learn it: exercises that build, break and mend the three tiers.
 
-    They are graded by what really happens. All of them work without a network, once the machine's image is there.
+    They are graded by what really happens, on a machine of their own that each start makes anew. All of them work
+    without a network, once that machine has been built. TERM=dumb: no line is redrawn.
     """
 
 
