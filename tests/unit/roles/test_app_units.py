@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from sanso import apps
@@ -135,3 +137,10 @@ def test_workers_come_and_go_between_two_numbers(role, least, adapts):
 
 def test_request_may_take_as_long_as_the_description_says(role):
     assert "harakiri = 7" in role()["__app_release_files"]["uwsgi.ini"].splitlines()
+
+
+def test_stop_wakes_the_master_by_a_signal_that_it_handles(role, rendered):
+    """And that is ignored by one that doesn't handle it yet."""
+    assert "while kill -s URG $MAINPID" in rendered["app-shop@.service"]
+    ini = role()["__app_release_files"]["uwsgi.ini"].splitlines()
+    assert f"hook-master-start = unix_signal:{signal.SIGURG.value} abs" in ini
