@@ -34,8 +34,8 @@ SETTINGS = {
 MODULES = {
     "packages": ("apt", "packages"),
     "manual packages": ("apt", "packages"),
-    "users": ("user",),
-    "groups": ("group", "user"),
+    "users": ("user", "account"),
+    "groups": ("group", "user", "account"),
     "units": ("unit", "access"),
 }
 APPS_USERS = ("app", "App | Make its user")

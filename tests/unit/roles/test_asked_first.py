@@ -1,4 +1,4 @@
-"""Ansible's own modules for packages and units are run only where dpkg and systemd say that something isn't so."""
+"""Ansible's own modules are run only where the system itself, asked in a few words, says that something isn't so."""
 
 from __future__ import annotations
 
@@ -27,12 +27,25 @@ case "$*" in
   *) echo UnitFileState=; echo ActiveState=inactive;;
 esac
 """
+GETENT = """#!/bin/sh
+case "$2" in
+  shop) echo shop:x:999:999::/srv/shop:/usr/sbin/nologin;;
+  *) exit 2;;
+esac
+"""
+STAT = """#!/bin/sh
+case "$2" in
+  /srv/shop) echo directory:root:shop:751;;
+  /srv/file) echo regular file:root:shop:751;;
+  *) echo "stat: cannot statx '$2'" >&2; exit 1;;
+esac
+"""
 
 
 @pytest.fixture
 def act(load, tmp_path, monkeypatch):
-    """act("packages", name=…) runs the action where dpkg-query and systemctl say so: (the module it ran, with what)."""
-    for name, text in {"dpkg-query": DPKG, "systemctl": SYSTEMCTL}.items():
+    """act("packages", name=…) runs the action where these programs say so: (the module it ran, with what)."""
+    for name, text in {"dpkg-query": DPKG, "systemctl": SYSTEMCTL, "getent": GETENT, "stat": STAT}.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -93,3 +106,28 @@ def test_nothing_is_done_with_a_unit_that_is_so(act, name, state, enabled):
 def test_module_is_run_for_a_unit_that_is_not_so(act, name, state, enabled, more):
     arguments = {"name": f"{name}.service", "state": state, "enabled": enabled, **more}
     assert act("unit", **arguments) == ("ansible.builtin.systemd_service", arguments)
+
+
+USER = {"name": "shop", "home": "/srv/shop", "shell": "/usr/sbin/nologin", "system": True, "create_home": False}
+FOLDER = {"path": "/srv/shop", "owner": "root", "group": "shop", "mode": "0751"}
+
+
+def test_nothing_is_done_with_a_user_who_is_there(act):
+    assert act("account", **USER) is None
+
+
+@pytest.mark.parametrize("other", [{"name": "new"}, {"home": "/home/shop"}, {"shell": "/bin/sh"}])
+def test_module_is_run_for_a_user_who_is_missing_or_another(act, other):
+    assert act("account", **USER | other) == ("ansible.builtin.user", USER | other)
+
+
+def test_nothing_is_done_with_a_folder_that_is_so(act):
+    assert act("folder", **FOLDER) is None
+
+
+@pytest.mark.parametrize(
+    "other", [{"path": "/srv/new"}, {"path": "/srv/file"}, {"owner": "shop"}, {"group": "root"}, {"mode": "0750"}]
+)
+def test_module_is_run_for_a_folder_that_is_not_so(act, other):
+    arguments = FOLDER | other
+    assert act("folder", **arguments) == ("ansible.builtin.file", {**arguments, "state": "directory"})
