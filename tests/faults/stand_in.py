@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import secrets
+import shlex
 
 import pytest
 
@@ -26,4 +29,38 @@ def standing_in(server, app, play, description: dict):
     try:
         yield
     finally:
-        server.host.check_output(f"sanso-app release {app.name} {before} --again")
+        server.host.check_output(f"sanso-app release {app.name} {before} --again --seconds=60")
+
+
+# What the tool itself makes of a release, beside its secrets, which come by themselves.
+MADE = "build public record.json served venv withdrawn"
+SAY = "import json, sys; print(json.dumps(json.load(open('release.json')) | json.loads(sys.argv[1])))"
+
+
+def saying(**words) -> str:
+    """Shell, for `bring`: what the release says of itself, such as how it is migrated."""
+    return f'said=$(python3 -c {shlex.quote(SAY)} {shlex.quote(json.dumps(words))}) && echo "$said" > release.json'
+
+
+def appending(text: str, path: str = "app/src/sample_app/__init__.py") -> str:
+    """Shell, for `bring`: text at the end of a file, which may be new."""
+    return f"printf %s {shlex.quote(text)} >> {path}"
+
+
+def bring(server, app, change: str) -> str:
+    """A release lies on the server as an engine brings it: the one that serves, changed by shell in its folder. Its id.
+
+    For what the tool does with it, this takes a second, and an engine many.
+    """
+    id, incoming, copy = secrets.token_hex(6), f"/srv/{app.name}/incoming", "/root/sanso-faults-release"
+    server.host.check_output(
+        f"rm -rf {copy} && cp -a $(readlink -f {app.current}) {copy} && cd {copy} && rm -rf {MADE} && "
+        f"install -d -m 0700 {incoming} && mv secrets {incoming}/{id}.secrets && {{ {change}; }} && "
+        f"tar -czf {incoming}/{id}.tar.gz . && cd / && rm -r {copy}"
+    )
+    return id
+
+
+def let_serve(server, app, id: str, seconds: int = 60):
+    """What an engine has the tool do with it: how that went."""
+    return server.host.run(f"sanso-app release {app.name} {id} --host={app.host_name} --seconds={seconds} --kept=5")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import client
 import pytest
-from stand_in import of_the_tool, pages_only, standing_in
+from stand_in import appending, bring, let_serve, of_the_tool, pages_only, saying, standing_in
 
 pytestmark = of_the_tool
 
-VERSIONS = "src/sample_app/migrations/versions"
+SOURCE, VERSIONS = Path(__file__).parents[2] / "sample_app", "src/sample_app/migrations/versions"
 MIGRATION = '''"""A migration of a test"""
 
 import sqlalchemy as sa
@@ -31,7 +31,7 @@ HALF = f"""{GOOD}
 """
 
 
-def head(source: Path) -> str:
+def head(source: Path = SOURCE) -> str:
     """The newest migration of a source."""
     texts = [path.read_text() for path in (source / VERSIONS).glob("*.py")]
     found = {re.search(r'(?m)^revision = "(.*)"', text)[1] for text in texts}
@@ -39,19 +39,20 @@ def head(source: Path) -> str:
     return newest
 
 
-def migrating(description, revision, body=GOOD):
-    """The description, with one migration more."""
-    source = Path(description["source"])
-    text = MIGRATION.format(revision=revision, head=head(source), body=body)
-    (source / VERSIONS / f"{revision}.py").write_text(text)
-    return description
+def migration(revision: str, body: str = GOOD) -> str:
+    return MIGRATION.format(revision=revision, head=head(), body=body)
+
+
+def migrating(revision: str) -> str:
+    """Shell, for `bring`: one migration more."""
+    return appending(migration(revision), f"app/{VERSIONS}/{revision}.py")
 
 
 class Database:
     """The app's, as it is on the server."""
 
     def __init__(self, server, app):
-        self.host, self.app = server.host, app.name
+        self.server, self.host, self.described, self.app = server, server.host, app, app.name
 
     @property
     def tables(self):
@@ -67,6 +68,9 @@ class Database:
     def tool(self, *words):
         return self.host.run(" ".join(["sanso-app", words[0], self.app, *words[1:]]))
 
+    def release(self, change, seconds=60):
+        return let_serve(self.server, self.described, bring(self.server, self.described, change), seconds)
+
     @property
     def serving(self):
         """What is noted of the release that serves."""
@@ -74,7 +78,7 @@ class Database:
         return next(each for each in said["releases"] if each["serves"])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def describe(server, app, play, describe):
     """As everywhere, but of the pages only; such a release serves meanwhile."""
     with standing_in(server, app, play, pages_only(describe())):
@@ -113,8 +117,9 @@ def report(server, app):
 def test_migration_that_fails_halfway_says_what_it_left_and_how_to_get_back(database, play, description, ready, report):
     before, tables, revision = database.serving["id"], database.tables, database.revision
     report()
-    rows = database.count()
-    done = play("app", apps=[migrating(description, f"t{time.time_ns()}", HALF)])
+    rows, new = database.count(), f"t{time.time_ns()}"
+    Path(description["source"], VERSIONS, f"{new}.py").write_text(migration(new, HALF))
+    done = play("app", apps=[description])
     assert done.failed, done.said
     assert done.says("Error: out of ideas")
     assert done.says("table error was changed; table more is new")
@@ -129,11 +134,9 @@ def test_migration_that_fails_halfway_says_what_it_left_and_how_to_get_back(data
     assert ready().status == 200
 
 
-def test_rollback_across_a_migration_is_refused_unless_the_database_goes_back_too(
-    database, play, description, ready, report
-):
+def test_rollback_across_a_migration_is_refused_unless_the_database_goes_back_too(database, ready, report):
     before, revision, rows, new = database.serving["id"], database.revision, database.count(), f"t{time.time_ns()}"
-    assert play("app", apps=[migrating(description, new)]).succeeded
+    assert database.release(migrating(new)).succeeded
     noted = database.serving
     assert (noted["revision_before"], noted["revision"]) == (revision, new)
     report()
@@ -154,10 +157,10 @@ def test_rollback_across_a_migration_is_refused_unless_the_database_goes_back_to
     assert found == "1"
 
 
-def test_rollback_to_a_declared_revision_leaves_the_database(database, play, description, ready, report):
+def test_rollback_to_a_declared_revision_leaves_the_database(database, ready, report):
     before, revision = database.serving["id"], database.revision
-    described = migrating(description, f"t{time.time_ns()}") | {"compatible_revisions": [revision]}
-    assert play("app", apps=[described]).succeeded
+    declared = saying(compatible_revisions=[revision])
+    assert database.release(f"{migrating(f't{time.time_ns()}')} && {declared}").succeeded
     new = database.serving["id"]
     report()
     rows = database.count()
@@ -169,14 +172,13 @@ def test_rollback_to_a_declared_revision_leaves_the_database(database, play, des
     assert database.tool("restore", snapshot).rc == 0
 
 
-def test_release_that_fails_after_its_migration_says_that_this_stays(database, play, description):
+def test_release_that_fails_after_its_migration_says_that_this_stays(database):
     before, revision, new = database.serving["id"], database.revision, f"t{time.time_ns()}"
-    described = migrating(description, new) | {"health_path": "/nowhere"}
-    done = play("app", apps=[described], app_health_seconds=5)
-    assert done.failed, done.said
-    assert done.says(f"Its migration stays: the database is at revision {new}, and was at {revision}.")
-    assert done.says(f"Release {before} still answers 200")
-    back = database.tool("restore", re.search(r"sudo sanso-app restore \w+ ([\w-]+)", done.said)[1])
+    done = database.release(f"{migrating(new)} && {saying(health_path='/nowhere')}", seconds=5)
+    assert done.failed, done.stdout
+    assert f"Its migration stays: the database is at revision {new}, and was at {revision}." in done.stderr
+    assert f"Release {before} still answers 200" in done.stderr
+    back = database.tool("restore", re.search(r"sudo sanso-app restore \w+ ([\w-]+)", done.stderr)[1])
     assert back.rc == 0, back.stderr
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import subprocess
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from load import Load
-from stand_in import of_the_tool, pages_only, standing_in
+from stand_in import appending, bring, let_serve, of_the_tool, pages_only, saying, standing_in
 
 
 @pytest.fixture(scope="module")
@@ -46,19 +47,24 @@ def without(*names):
     return change
 
 
-# What is done to the source, what is said of it, and what the run must show.
+# What is done to the source, and what the run must show: what an engine says itself, and what it says of the tool's.
 BROKEN = {
-    "syntax error": (append("\ndef broken(:\n"), {}, "SyntaxError"),
-    "wrong callable": (None, {"wsgi": "sample_app:nothing"}, "callable not found or import error"),
-    "failing migration": (None, {"migrate": "echo out of ideas >&2; exit 7"}, "out of ideas"),
-    "health never 200": (None, {"health_path": "/nowhere"}, "404 NOT FOUND"),
-    "missing dependency": (append("\nimport not_there\n"), {}, "No module named 'not_there'"),
-    "failing build": (None, {"build": "echo no bundler >&2; exit 3"}, "no bundler"),
+    "syntax error": (append("\ndef broken(:\n"), "SyntaxError"),
     "no requirements": (
         without("requirements.txt", "pyproject.toml"),
-        {},
         "one of them says which packages the app needs",
     ),
+}
+# What is done to a release, and what the tool must show.
+TRIED = {
+    "wrong callable": (
+        "sed -i 's/=sample_app:create_app()/=sample_app:nothing/' uwsgi.ini",
+        "callable not found or import error",
+    ),
+    "failing migration": (saying(migrate="echo out of ideas >&2; exit 7"), "out of ideas"),
+    "health never 200": (saying(health_path="/nowhere"), "404 NOT FOUND"),
+    "missing dependency": (appending("\nimport not_there\n"), "No module named 'not_there'"),
+    "failing build": (saying(build="echo no bundler >&2; exit 3"), "no bundler"),
 }
 
 
@@ -70,14 +76,27 @@ def release(server, app):
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_release_leaves_the_last_good_one_serving(server, app, play, description, release, ready, name):
-    change, said, shown = BROKEN[name]
-    if change:
-        change(Path(description["source"]))
+    change, shown = BROKEN[name]
+    change(Path(description["source"]))
     before = release()
-    # Of a good app, nothing but the one broken thing differs; 5 s are enough for an app that never gets healthy.
-    done = play("app", apps=[description | said], app_health_seconds=5)
+    done = play("app", apps=[description])
     assert done.failed, done.said
     assert done.says(shown), done.said
+    assert release() == before
+    assert ready().status == 200
+    assert not server.host.service(f"app-{app.name}@candidate.service").is_running
+
+
+@of_the_tool
+@pytest.mark.usefixtures("describe")
+@pytest.mark.parametrize("name", TRIED)
+def test_release_that_fails_on_the_server_leaves_the_last_good_one_serving(server, app, release, ready, name):
+    change, shown = TRIED[name]
+    before = release()
+    # Of a good release, nothing but the one broken thing differs; 5 s are enough for an app that never gets healthy.
+    done = let_serve(server, app, bring(server, app, change), seconds=5)
+    assert done.failed, done.stdout
+    assert shown in done.stderr, done.stderr
     assert release() == before
     assert ready().status == 200
     assert not server.host.service(f"app-{app.name}@candidate.service").is_running
@@ -93,32 +112,34 @@ seen.touch()
 
 
 @of_the_tool
-def test_release_that_answers_as_candidate_only_is_taken_back(server, play, description, release, ready):
-    append(ONLY_ONCE)(Path(description["source"]))
+@pytest.mark.usefixtures("describe")
+def test_release_that_answers_as_candidate_only_is_taken_back(server, app, release, ready):
     before = release()
     try:
-        done = play("app", apps=[description | {"migrate": ""}], app_health_seconds=5)
+        done = let_serve(server, app, bring(server, app, f"{appending(ONLY_ONCE)} && {saying(migrate='')}"), seconds=5)
     finally:
         server.host.check_output("rm -f /srv/faults/shared/seen")
-    assert done.failed, done.said
-    assert "only once" in done.said
+    assert done.failed, done.stdout
+    assert "only once" in done.stderr
     assert release() == before
     assert ready().status == 200
 
 
 @of_the_tool
-def test_unit_in_which_the_app_does_not_start_is_taken_back(server, app, play, description, release, ready):
+@pytest.mark.usefixtures("describe")
+def test_unit_in_which_the_app_does_not_start_is_taken_back(server, app, release, ready):
     """The good release would not come back from the next restart."""
-    before = release()
+    before, units = release(), f"sha256sum /etc/systemd/system/app-{app.name}*"
+    files = server.host.check_output(units)
     # Its migration would run with the same lines, and fail first.
-    done = play("app", apps=[description | {"extra_unit": "ExecStartPre=/bin/false\n", "migrate": ""}])
-    assert done.failed, done.said
-    assert done.says('failed at "Release | Try it on a socket of its own"'), done.said
-    assert done.says(f"Release {Path(before).name} keeps serving."), done.said
+    failing = "sed -i '/^Restart=/i ExecStartPre=/bin/false' unit.service"
+    done = let_serve(server, app, bring(server, app, f"{failing} && {saying(migrate='')}"))
+    assert done.failed, done.stdout
+    assert 'failed at "Release | Try it on a socket of its own"' in done.stderr
+    assert f"Release {Path(before).name} keeps serving." in done.stderr
+    assert (release(), server.host.check_output(units)) == (before, files)
     server.host.check_output(f"systemctl restart app-{app.name}@current.service")
     assert ready().status == 200
-    # The source is a copy, the description the same: nothing is left to be done.
-    assert play("app", apps=[description]).changed == 0
 
 
 @of_the_tool
@@ -324,28 +345,45 @@ def left(request, server, app):
     run(f"systemctl stop {unit} && umount {home} && systemctl start {unit} && rm -r /root/faults-kept")
 
 
-@of_the_tool
-@pytest.mark.parametrize("left", [1, 32], indirect=True)
-def test_full_disk_is_said_and_leaves_nothing_half(server, app, play, description, release, ready, left):
-    """There is no room for the archive; or there is, for it packs well, but not for what it unpacks to."""
-    before, kept = release(), {each["id"] for each in releases(server, app)["releases"]}
-    with (Path(description["source"]) / "src/sample_app/big.bin").open("wb") as file:
-        file.truncate(90 * 1024 * 1024)
-    done = play("app", apps=[description])
-    assert done.failed, done.said
-    assert done.says("No space left on device"), done.said
-    assert done.says(f"Release {Path(before).name} keeps serving.") or left == 1, done.said
-    assert (release(), ready().status) == (before, 200)
+def is_as_before(server, app, release, before, kept):
+    """Nothing is left of what there was no room for."""
+    assert release() == before
     assert server.host.run(f"find /srv/{app.name}/incoming -size +0 -name '*.part' -o -name '.*'").stdout == ""
     assert set(server.host.check_output(f"ls -A /srv/{app.name}/releases").split()) == kept
     assert releases(server, app)["locked"] is None
-    if left == 1:
-        return
-    # And there is room again for one that fits.
-    (Path(description["source"]) / "src/sample_app/big.bin").unlink()
-    append('\nGENERATION = "small"\n')(Path(description["source"]))
+
+
+BIG = "app/src/sample_app/big.bin"
+
+
+@of_the_tool
+@pytest.mark.parametrize("left", [1], indirect=True)
+def test_disk_without_room_for_the_archive_is_said(server, app, play, description, release, ready, left):
+    before, kept = release(), {each["id"] for each in releases(server, app)["releases"]}
+    with Path(description["source"], BIG.removeprefix("app/")).open("wb") as file:
+        file.write(random.randbytes(4 * 1024 * 1024))  # which packs badly
     done = play("app", apps=[description])
-    assert done.succeeded, done.said
+    assert done.failed, done.said
+    assert done.says("No space left on device"), done.said
+    assert ready().status == 200
+    is_as_before(server, app, release, before, kept)
+
+
+@of_the_tool
+@pytest.mark.usefixtures("describe")
+@pytest.mark.parametrize("left", [32], indirect=True)
+def test_full_disk_is_said_and_leaves_nothing_half(server, app, release, ready, left):
+    """There is room for the archive, which packs well, but not for what it unpacks to."""
+    before, kept = release(), {each["id"] for each in releases(server, app)["releases"]}
+    done = let_serve(server, app, bring(server, app, f"truncate --size=90M {BIG}"))
+    assert done.failed, done.stdout
+    assert "No space left on device" in done.stderr
+    assert f"Release {Path(before).name} keeps serving." in done.stderr
+    assert ready().status == 200
+    is_as_before(server, app, release, before, kept)
+    # And there is room again for one that fits.
+    done = let_serve(server, app, bring(server, app, appending('\nGENERATION = "small"\n')))
+    assert done.succeeded, done.stderr
     server.host.check_output(f"sanso-app rollback {app.name}")
     assert release() == before
 
