@@ -124,11 +124,18 @@ def extra(described):
 
 
 @pytest.fixture(scope="module")
-def added(server, described, extra, play, lives, run):
-    """A further app has come: what lived before. At the end it goes, wherever it still is."""
+def changed(described):
+    return described["hello"] | {"environment": {"GREETING": "Good day"}}
+
+
+@pytest.fixture(scope="module")
+def added(server, described, changed, extra, play, lives, run):
+    """A further app has come, and one is another, in one run: what lived before. At the end the further one goes,
+    wherever it still is.
+    """
     before = lives()
     for layer in ("web", "app"):
-        done = play(layer, apps=[*described.values(), extra])
+        done = play(layer, apps=[described["faults"], described["notes"], changed, extra])
         assert done.succeeded, done.said
     yield before
     if server.host.file("/srv/extra/current").exists:  # a test has failed
@@ -139,36 +146,31 @@ def added(server, described, extra, play, lives, run):
 
 
 @pytest.fixture(scope="module")
-def removed(added, extra, play, run):
-    """It has gone again, with a file in its shared folder."""
+def removed(described, added, changed, extra, lives, play, run):
+    """It has gone again, with a file in its shared folder: what lived before that."""
+    before = lives()
     run("touch /srv/extra/shared/kept")
+    apps = [described["faults"], described["notes"], changed]
     for layer in ("app", "web"):
-        done = play(layer, apps_removed=[{"name": "extra"}])
+        done = play(layer, apps=apps, apps_removed=[{"name": "extra"}])
         assert done.succeeded, done.said
+    return before
 
 
-def test_app_that_is_added_serves_and_restarts_no_other(added, extra, lives, get):
+def test_app_that_is_added_or_changed_serves_and_restarts_no_other(added, changed, extra, lives, get):
     assert get(extra).text.startswith("Welcome")
-    assert lives() == added
+    assert get(changed).text.startswith("Good day")
+    before, after = dict(added), lives()
+    assert after.pop("hello") != before.pop("hello")
+    assert after == before
 
 
-def test_app_that_is_removed_leaves_its_data_and_restarts_no_other(removed, added, extra, lives, get, run):
+def test_app_that_is_removed_leaves_its_data_and_restarts_no_other(removed, extra, lives, get, run):
     assert get(extra).status == 404  # of the app that has the path above
     assert run("systemctl list-units --all --plain --no-legend 'app-extra*'") == ""
     assert run("find /etc /run -xdev -name '*extra*' -path '*app-extra*'") == ""
     assert run("ls /srv/extra/shared") == "kept"
-    assert lives() == added
-
-
-def test_change_of_one_app_restarts_no_other(described, play, lives, get):
-    before = lives()
-    changed = described["hello"] | {"environment": {"GREETING": "Good day"}}
-    done = play("app", apps=[*(described[name] for name in NAMES if name != "hello"), changed])
-    assert done.succeeded, done.said
-    assert get(changed).text.startswith("Good day")
-    after = lives()
-    assert after.pop("hello") != before.pop("hello")
-    assert after == before
+    assert lives() == removed
 
 
 def test_release_of_two_apps_at_once(described, engine, on_top, get):
@@ -234,7 +236,7 @@ def test_page_of_an_earlier_release_finds_its_files(next_notes, described, get):
 
 @pytest.fixture(scope="module")
 def repository(described, tmp_path_factory):
-    """The WSGI file's source as a git repository: tag v1, branch next."""
+    """The WSGI file's source as a git repository, with another text in its branch next."""
     folder = tmp_path_factory.mktemp("git") / "hello"
     shutil.copytree(ROOT / described["hello"]["source"], folder, ignore=shutil.ignore_patterns("__pycache__"))
     who = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
@@ -245,7 +247,6 @@ def repository(described, tmp_path_factory):
     git("init", "--quiet", "--initial-branch=main")
     git("add", ".")
     git("commit", "--quiet", "--message=one")
-    git("tag", "v1")
     git("checkout", "--quiet", "-b", "next")
     (folder / "hello.py").write_text((folder / "hello.py").read_text().replace(" times", " times and more"))
     git("commit", "--quiet", "--all", "--message=two")
@@ -253,23 +254,13 @@ def repository(described, tmp_path_factory):
     return f"file://{folder}"
 
 
-@pytest.fixture(scope="module")
-def release(described, repository, play):
-    """release(version) runs the app from the repository."""
-
-    def release(version):
-        app = described["hello"] | {"source": repository, "version": version}
-        others = [each for each in described.values() if each["name"] != "hello"]
-        return play("app", apps=[*others, app], app_only=["hello"])
-
-    return release
-
-
-def test_tag_and_branch_of_a_repository_are_released(described, release, get):
-    for version, more in (("v1", False), ("next", True)):
-        done = release(version)
-        assert done.succeeded, done.said
-        assert ("times and more" in get(described["hello"]).text) is more
+def test_branch_of_a_repository_is_released(described, repository, play, get):
+    """tests/unit/roles/test_release_archive.py has tags and commits."""
+    app = described["hello"] | {"source": repository, "version": "next"}
+    others = [each for each in described.values() if each["name"] != "hello"]
+    done = play("app", apps=[*others, app], app_only=["hello"])
+    assert done.succeeded, done.said
+    assert "times and more" in get(described["hello"]).text
 
 
 # What no description may hold; tests/unit/test_preflight.py has more of it
