@@ -105,7 +105,7 @@ def list_():
 @click.option("--lang", type=click.Choice(LANGUAGES), help="The texts' language, from now on.")
 @options.verbose
 def start(number, lang, verbose):
-    """Put the machine into an exercise's start state, and say the goal.
+    """Make the machine ready for an exercise, and say the goal.
 
     Any exercise can be started alone; a second start is another attempt. What you changed is moved away first.
     """
@@ -294,7 +294,10 @@ def is_answered(attempt: Attempt, key: str) -> bool:
 @click.argument("where", type=click.Choice(list(waterfall.OWNED)), default="vm")
 @click.option("--path", default="/", show_default=True, help="Of the site.")
 def trace(where, path):
-    """Follow a request, with the hops greyed out that you may not touch: on a VM, with a container, on a PaaS."""
+    """Follow a request; hops that you may not touch are grey.
+
+    On a VM all are yours, with a container the image, on a PaaS the app's code.
+    """
     desk = Desk()
     desk.current()
     desk.stages.require()
@@ -311,7 +314,10 @@ def trace(where, path):
 )
 @click.pass_context
 def watch(ctx, seconds):
-    """Check again while you work, until all goals are met; only what changes is said."""
+    """Check again while you work, until all goals are met.
+
+    Only what changes is said.
+    """
     desk = Desk()
     chosen, attempt = desk.current()
     if chosen.restarts:
@@ -336,7 +342,7 @@ def watch(ctx, seconds):
 
 @verb()
 def hint():
-    """The next hint: the symptom, then where to look, then the command."""
+    """The next hint: symptom, where to look, command."""
     desk = Desk()
     chosen, attempt = desk.current()
     hints = desk.text(chosen).hints
@@ -354,7 +360,9 @@ def hint():
 @options.as_json
 @click.pass_context
 def answer(ctx, said):
-    """Name the tier and the cause, before you mend it: graded by itself. Without words: the questions.
+    """Name tier and cause, before you mend it.
+
+    It is graded by itself. Without words, it says what is asked.
 
     Exit codes: 0 all right, 1 not so.
     """
@@ -428,7 +436,10 @@ def apply_solution(desk: Desk, chosen: Exercise, attempt: Attempt):
 @verb()
 @options.verbose
 def reset(verbose):
-    """Back to the start of the exercise, with a new machine: as another attempt."""
+    """Back to the start of the exercise, on a new machine.
+
+    That is another attempt; what you changed is moved away first.
+    """
     with alone("lab reset"):
         desk = Desk(verbose)
         chosen, attempt = desk.current()
@@ -452,7 +463,10 @@ def skip():
 @click.argument("number", required=False)
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Another file than in your folder.")
 def report_(number, html):
-    """Write the post-mortem: what was broken, when it was seen, found and mended, by which changes."""
+    """Write the post-mortem, as a page.
+
+    What was broken, when it was seen, located and mended, and by which changes.
+    """
     desk = Desk()
     wanted = exercise.find(number) if number else [each for each in exercise.exercises() if desk.progress.last(each.id)]
     done = [each for each in wanted if desk.progress.last(each.id)]
@@ -469,7 +483,10 @@ def report_(number, html):
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the table as a page.")
 @options.as_json
 def class_(files, html):
-    """One table of many learners, from their progress files (or folders of them). For who teaches."""
+    """One table of many learners, for who teaches.
+
+    From their progress files (lab/progress.json), or folders of them.
+    """
     table = course.read(files)
     console.result(table.as_data())
     for line in table.lines(Words.here().say):

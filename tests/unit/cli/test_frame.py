@@ -9,6 +9,7 @@ import pytest
 
 from sanso import console, project
 from sanso.cli import main
+from sanso.verbs.lab import lab
 
 VERBS = [
     "init",
@@ -25,7 +26,7 @@ VERBS = [
     "logs",
     "ssh",
 ]
-VERBS += ["down", "test"]
+VERBS += ["down", "test", "lab"]
 
 
 def test_verbs_are_listed_as_people_meet_them(sanso):
@@ -33,9 +34,9 @@ def test_verbs_are_listed_as_people_meet_them(sanso):
     assert [line.split()[0] for line in listed if line.strip()] == VERBS
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_help_is_whole_on_one_line(sanso, verb):
-    assert main.commands[verb].get_short_help_str(limit=60)[-3:] != "..."
+@pytest.mark.parametrize("command", [*main.commands.values(), *lab.commands.values()], ids=lambda each: each.name)
+def test_help_is_whole_on_one_line(command):
+    assert command.get_short_help_str(limit=60)[-3:] != "..."
 
 
 def test_version_is_that_of_the_project(sanso):
