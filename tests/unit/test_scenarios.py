@@ -36,6 +36,7 @@ def test_addresses_of_machines_are_all_different():
         *ROOT.glob("molecule/*/*/hosts.yml"),
         *ROOT.glob("inventory/local/hosts.yml"),
         ROOT / "bench/inventory/hosts.yml",
+        ROOT / "workshop/inventory/hosts.yml",
     ]:
         machines = yaml.safe_load(file.read_text())["all"]["children"]["machines"]
         hosts = machines["hosts"]

@@ -69,9 +69,9 @@ class Desk:
 
 @click.group(cls=options.InOrder)
 def lab():
-    """Learn it: exercises that build, break and mend the three tiers.
+    """Learn it: build, break and mend the three tiers.
 
-    They are graded by what really happens, on a machine of their own that each start makes anew. All of them work
+    Its exercises are graded by what really happens, on a machine that each start makes anew. All of them work
     without a network, once that machine has been built. TERM=dumb: no line is redrawn.
     """
 

@@ -5,7 +5,8 @@ import string
 import pytest
 
 from sanso.console import Failure
-from sanso.lab.exercise import LANGUAGES, Question, exercises, find, problems, read, read_text
+from sanso.lab.exercise import LANGUAGES, Question, code, digest, exercises, find, problems, read, read_text
+from sanso.lab.place import WORKSHOP
 from sanso.lab.words import catalogue
 
 ALL = {each.folder.name: each for each in exercises()}
@@ -97,3 +98,9 @@ def test_answer_of_a_question_follows_the_draw():
     question = Question(["well", "firewall"], right="well", drawn="firewall")
     assert question.answer("os", ["os", "web"]) == "firewall"
     assert question.answer("os", ["app", "web"]) == "well"
+
+
+def test_workshops_page_is_in_step_in_both_languages():
+    english, japanese = ((WORKSHOP / f"README{each}.md").read_text() for each in ("", ".ja"))
+    assert japanese.startswith(f"<!-- of README.md {digest(english)} -->"), "README.ja.md is of another README.md"
+    assert code(japanese) == code(english)
