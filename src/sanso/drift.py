@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -59,10 +59,15 @@ class Finding:
     rerun: bool = False
 
 
-def find(described: Inventory, engine: str, *, verbose: bool = False) -> list[Finding]:
-    """All that differs, by host. Raises Failure where something could not be looked at."""
+def find(
+    described: Inventory, engine: str, layers: Sequence[origin.Layer] = (), *, verbose: bool = False
+) -> list[Finding]:
+    """All that differs, by host. Raises Failure where something could not be looked at.
+
+    layers: those that an engine is asked about, where not all are built yet.
+    """
     with ThreadPoolExecutor(21) as pool:
-        plan = pool.submit(intended, described, engine, verbose=verbose)
+        plan = pool.submit(intended, described, engine, layers, verbose=verbose)
         looks = {name: pool.submit(look, host) for name, host in described.hosts.items()}
         try:
             found = {name: each.result() for name, each in looks.items()}
@@ -115,10 +120,12 @@ class Heard:
                 show(event["name"])
 
 
-def intended(described: Inventory, engine: str, *, verbose: bool = False) -> list[Change]:
+def intended(
+    described: Inventory, engine: str, layers: Sequence[origin.Layer] = (), *, verbose: bool = False
+) -> list[Change]:
     """What an engine would change now."""
     log, heard, by = new_log("drift"), Heard(), BY[engine]
-    command = by.command(described)
+    command = by.command(described, layers)
     ended = execute(command, heard, log=log, verbose=verbose, environment=by.environment, apart=True)
     why = {"log": relative(log), "code": COULD_NOT_CHECK}
     failed = [each for each in heard.events if each.get("status") in ("failed", "unreachable")]
@@ -136,8 +143,9 @@ class ByAnsible:
     environment = staticmethod(ansible.environment)
 
     @staticmethod
-    def command(described: Inventory) -> list[str]:
-        return ["ansible-playbook", *described.words, ansible.SITE, "--check", "--diff"]
+    def command(described: Inventory, layers: Sequence[origin.Layer] = ()) -> list[str]:
+        plays = [layer.playbook for layer in layers] or [ansible.SITE]
+        return ["ansible-playbook", *described.words, *plays, "--check", "--diff"]
 
     @staticmethod
     def changes(events: list[dict], _: str) -> list[Change]:
@@ -155,8 +163,9 @@ class ByPyinfra:
     environment = staticmethod(pyinfra.environment)
 
     @staticmethod
-    def command(described: Inventory) -> list[str]:
-        return ["pyinfra", "--dry", "--json", f"@sanso/{relative_to_root(described.path)}", pyinfra.SITE]
+    def command(described: Inventory, layers: Sequence[origin.Layer] = ()) -> list[str]:
+        deploys = [layer.deploy for layer in layers] or [pyinfra.SITE]
+        return ["pyinfra", "--dry", "--json", f"@sanso/{relative_to_root(described.path)}", *deploys]
 
     @staticmethod
     def changes(events: list[dict], answer: str) -> list[Change]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sanso import drift
 from sanso.console import Failure
+from sanso.digest import origin
 from sanso.lab import goals
 from sanso.lab.exercise import Exercise
 from sanso.lab.goals import MET, NOT_MET, Goal
@@ -30,12 +31,16 @@ class Verdict:
 
 def judge(stages: Stages, place: Place, exercise: Exercise, attempt: Attempt) -> Verdict:
     """Look in this order, and go no further than the first thing that doesn't hold."""
+    known = origin.layers()
+    built = [layer for layer in known if layer.name in stages.layers(exercise.good)]
+    run = "site.yml" if len(built) == len(known) else " ".join(layer.playbook for layer in built)
+    expected = f"a run of {run} would change nothing"
     with quietly():
-        left = drift.find(stages.described, "pyinfra")
+        left = drift.find(stages.described, "pyinfra", built)
     if left:
         found = "; ".join(dict.fromkeys(finding.what for finding in left))
-        return Verdict([Goal(KEPT, NOT_MET, "a run of site.yml would change nothing", f"it would change: {found}")])
-    held = [Goal(KEPT, MET, "a run of site.yml would change nothing", "nothing")]
+        return Verdict([Goal(KEPT, NOT_MET, expected, f"it would change: {found}")])
+    held = [Goal(KEPT, MET, expected, "nothing")]
     restart(stages, exercise)
     after = goals.check(place, exercise, attempt, lasting=True)
     unit = exercise.restart or "the machine"

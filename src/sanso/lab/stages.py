@@ -51,13 +51,17 @@ class Stages:
         folder = Path(MACHINE_DIRECTORY) / "stages" / self.place.machine
         return [name for name in LAYERS if (folder / name / "stage.json").exists()]
 
+    def layers(self, stage: str) -> list[str]:
+        """Those that a stage has, in their order; none where it is bare."""
+        return list(LAYERS)[: list(LAYERS).index(stage) + 1] if stage in LAYERS else []
+
     def ensure(self, stage: str):
         """Have what comes before an exercise: every layer up to it, a stage each. The baseline lies in the place."""
         built = json.loads(self.note.read_text()) if self.note.exists() else ""
         if self.known and built != sources():
             console.say("The project has changed since the machine's stages were built: building them anew.")
             self.forget()
-        wanted = list(LAYERS)[: list(LAYERS).index(stage) + 1] if stage in LAYERS else []
+        wanted = self.layers(stage)
         missing = [name for name in wanted if name not in self.known]
         if not missing:
             return

@@ -58,6 +58,13 @@ def test_ansible_only_looks():
     assert {"--check", "--diff"} <= {*ByAnsible.command(DESCRIBED)}
 
 
+def test_engines_look_at_the_layers_that_are_built():
+    built = [origin.Layer("os"), origin.Layer("web")]
+    assert ByPyinfra.command(DESCRIBED, built)[-2:] == ["deploys/layer_os.py", "deploys/layer_web.py"]
+    command = ByAnsible.command(DESCRIBED, built)
+    assert command[-4:] == ["playbooks/os.yml", "playbooks/web.yml", "--check", "--diff"]
+
+
 @pytest.mark.parametrize("layer", origin.layers(), ids=lambda layer: layer.name)
 def test_every_layer_that_is_named_has_its_playbook(layer):
     (finding,) = drift.together(DESCRIBED, [Change(drift.titles()[layer], "web1", "x")], [])
