@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from sanso import ansible, console, inventory, machines
 from sanso.console import COULD_NOT_CHECK, Failure
-from sanso.inventory import MACHINE_DIRECTORY, Inventory
+from sanso.inventory import CA_DIRECTORY, MACHINE_DIRECTORY, Inventory
 from sanso.lab.exercise import Exercise
 from sanso.lab.place import Place
 from sanso.project import ROOT, STATE, new_log, relative
@@ -47,6 +48,16 @@ class Stages:
         return STATE / "lab" / f"{self.place.machine}.json"
 
     @property
+    def certificates(self) -> Path:
+        """Where the local CA has what it signed for the machine: outside of it, so that no stage holds it."""
+        return Path(CA_DIRECTORY).expanduser() / self.place.machine
+
+    @property
+    def kept_certificates(self) -> Path:
+        """Those of the stages: what one exercise has signed would be a change that nobody made in the next."""
+        return STATE / "lab" / f"{self.place.machine}-certificates"
+
+    @property
     def known(self) -> list[str]:
         folder = Path(MACHINE_DIRECTORY) / "stages" / self.place.machine
         return [name for name in LAYERS if (folder / name / "stage.json").exists()]
@@ -73,6 +84,8 @@ class Stages:
             console.say(f"  {name} …", style="dim")
             self.machine("renewed", over, LAYERS[name])
             self.machine("saved", name)
+            if name == "web":
+                lay_anew(self.certificates, self.kept_certificates)
             over = name
 
     def start(self, exercise: Exercise, drawn: Sequence[str], values: dict, *, good: bool = False):
@@ -81,6 +94,7 @@ class Stages:
         self.ensure(stage)
         plays = [] if good else [*exercise.build, *([TASKS] if exercise.fault_files(drawn) else [])]
         files = [] if good else exercise.fault_files(drawn)
+        lay_anew(self.kept_certificates, self.certificates)
         self.machine("renewed", "" if stage == BARE else stage, *plays, values=self.values(files, values))
 
     def solve(self, exercise: Exercise, drawn: Sequence[str], values: dict):
@@ -118,6 +132,7 @@ class Stages:
     def forget(self):
         """Remove the machine and all of its stages."""
         self.machine("forgotten")
+        shutil.rmtree(self.kept_certificates, ignore_errors=True)
         self.note.unlink(missing_ok=True)
 
     def require(self):
@@ -146,6 +161,14 @@ def quietly():
         yield
     finally:
         console.screen.quiet = before
+
+
+def lay_anew(source: Path, target: Path):
+    """Have a folder that nobody else reads be as another one, where there is that."""
+    if source.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(mode=0o700, parents=True)
+        shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 def sources() -> str:
