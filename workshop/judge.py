@@ -28,6 +28,26 @@ from sanso.tracing.spans import TIERS
 ALL = ("nginx", "uwsgi", "app", "mysql")
 NAME = "test"  # the machine's own name with this domain is what its site is asked under
 
+# Of the reports that workshop/reports.yml found in the end: the newest id (ids count down), their number, and a sum.
+COUNTED = "/var/lib/sanso-lab/reports"
+COLUMNS = "project, id, fingerprint, type, message, backtrace, context"
+SCHEMA = """
+SELECT "table", table_name FROM information_schema.tables WHERE table_schema = "{schema}"
+UNION SELECT "column", CONCAT_WS(" ", CONCAT(table_name, ".", column_name), column_type, collation_name,
+    IF(is_nullable = "YES", "NULL", "NOT NULL"), column_default)
+    FROM information_schema.columns WHERE table_schema = "{schema}"
+UNION SELECT "index",
+    CONCAT(table_name, ".", index_name, " (", GROUP_CONCAT(column_name ORDER BY seq_in_index), ")")
+    FROM information_schema.statistics WHERE table_schema = "{schema}" GROUP BY table_name, index_name
+"""
+SCRATCH = "sanso_lab_scratch"
+MADE_ANEW = """
+exec 2>/run/sanso-lab-migrations
+sanso-app run {app} -- flask --app sample_app db upgrade --sql >/run/sanso-lab-migrations.sql &&
+    mysql --execute="DROP SCHEMA IF EXISTS {schema}; CREATE SCHEMA {schema}" &&
+    mysql {schema} </run/sanso-lab-migrations.sql
+"""
+
 
 class NotMet(Exception):
     """The machine isn't as the goal has it. expected, found: in words."""
@@ -200,6 +220,28 @@ class Lab:
         folder = f"/run/app-{self.app.name}"
         found = self.run("stat -Lc '%%a %%U:%%G' %s %s", folder, self.app.socket).splitlines()
         self.expect(["755 root:root", "660 root:www-data"], found)
+
+    def reports_are_kept(self):
+        """The reports that workshop/reports.yml counted are all there, as they were; what came since doesn't matter."""
+        newest, *counted = self.run("cat %s 2>/dev/null", COUNTED).split() or (2**63 - 1, "0", "0")
+        counts = f"COUNT(*), COALESCE(BIT_XOR(CRC32(CONCAT_WS('|', {COLUMNS}))), 0)"
+        (found,) = self.mysql(f"SELECT {counts} FROM error WHERE id >= {newest}", self.app.name)
+        said = f"{found[0]} reports from before" + (", not all as they were" if found[0] == counted[0] else "")
+        self.expect(f"{counted[0]} reports from before, as they were", said, found == counted)
+
+    def schema(self, name: str = "") -> set[str]:
+        """The tables, columns and indexes of a schema, in words; the app's, unless another one is named."""
+        return {" ".join(row) for row in self.mysql(SCHEMA.replace("{schema}", name or self.app.name))}
+
+    def schema_made_anew(self) -> set[str]:
+        """The same of what the migrations of the release that serves make of an empty schema, which goes again."""
+        try:
+            if not self.succeeds("sh -c %s", MADE_ANEW.format(app=self.app.name, schema=SCRATCH)):
+                said = self.run("cat /run/sanso-lab-migrations")
+                raise NotMet("the app's migrations can be applied to an empty database", said[-500:])
+            return self.schema(SCRATCH)
+        finally:
+            self.run("mysql --execute=%s", f"DROP SCHEMA IF EXISTS {SCRATCH}")
 
     def lines(self, found: str) -> Sequence[str]:
         return [line for line in found.splitlines() if line.strip()]
