@@ -60,7 +60,8 @@ class Computer:
         self.fake("uname", "echo Linux")
         self.fake("ssh")
         self.fake("chromium")
-        self.fake("pebble")
+        for tool in ("pebble", "tmux", "git"):
+            self.fake(tool)
         self.fake("apt-get", 'echo "apt-get $*" >>"$CALLS"')
 
     def fake(self, name: str, body: str = ":"):
@@ -193,12 +194,14 @@ def inventories(computer):
 WITH_MACHINES = """
     up | up --image auto | up -v | up -- --plan | up -i {}/machines | up --inventory={}/machines
     test | test -v | test default | test unit molecule | test molecule unit
+    lab start 6 | lab start 6 --lang ja | lab reset
 """
 WITHOUT_MACHINES = """
     --help | status | down | check | ssh | ssh -- up
     up --on a@b | up --on=a@b | up --plan | up --help
     up -i {}/servers | up --inventory {}/servers | up --inventory={}/servers
     test lint | test unit sample | test tracing | test lint -v | test --help
+    lab list | lab check | lab start --help | lab
 """
 
 
@@ -427,6 +430,30 @@ def test_other_tests_run_where_no_acme_ca_can_be_had(lawless, lack):
     assert done.stdout.splitlines()[1:] == ["[test]", "[alternative]"]
     assert done.stderr.splitlines()[-1].startswith("sanso: The tests of certificates need Pebble")
     assert f"{INSTALL} pebble" not in lawless.called("apt-get")
+
+
+# What the tests of the workshop need
+
+
+@pytest.fixture
+def deaf(blind):
+    """A computer with all but a terminal that a program can type on."""
+    blind.fake("chromium")
+    (blind.bin / "tmux").unlink()
+    return blind
+
+
+@pytest.mark.parametrize("words", ["test", "test molecule", "test workshop", "test lint workshop"])
+def test_missing_terminal_is_installed_for(deaf, words):
+    done = deaf.run(*words.split())
+    assert done.returncode == 0, done.stderr
+    assert deaf.called("apt-get") == [f"{INSTALL} tmux"]
+
+
+@pytest.mark.parametrize("words", ["test default", "test unit", "test workshop --help", "lab start 6"])
+def test_no_terminal_is_installed_for(deaf, words):
+    assert deaf.run(*words.split()).returncode == 0
+    assert deaf.called("apt-get") == []
 
 
 # .venv
