@@ -40,12 +40,12 @@ def judge(stages: Stages, place: Place, exercise: Exercise, attempt: Attempt) ->
     if left:
         found = "; ".join(dict.fromkeys(finding.what for finding in left))
         return Verdict([Goal(KEPT, NOT_MET, expected, f"it would change: {found}")])
-    held = [Goal(KEPT, MET, expected, "nothing")]
+    held = [Goal(KEPT, MET, expected)]
     restart(stages, exercise)
     after = goals.check(place, exercise, attempt, lasting=True)
     unit = exercise.restart or "the machine"
     expected, state = f"every goal is met after {unit} was restarted", goals.state(after)
-    found = "; ".join(f"{goal.key}: {goal.found}" for goal in after if goal.state != MET) or "every goal is met"
+    found = "; ".join(f"{goal.key}: {goal.found}" for goal in after if goal.state != MET)
     return Verdict([*held, Goal(RESTARTED, state, expected, found)])
 
 

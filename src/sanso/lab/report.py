@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sanso.html import template
-from sanso.lab.exercise import Exercise
+from sanso.lab.exercise import Exercise, Text
 from sanso.lab.goals import MET
 from sanso.lab.progress import Attempt, Progress
 from sanso.lab.words import Words
@@ -34,11 +34,11 @@ def part(exercise: Exercise, progress: Progress, words: Words) -> dict:
         "id": exercise.id,
         "text": text,
         "state": progress.state(exercise.id),
-        "attempts": [told(attempt, text) for attempt in attempts],
+        "attempts": [told(attempt, text, words) for attempt in attempts],
     }
 
 
-def told(attempt: Attempt, text) -> dict:
+def told(attempt: Attempt, text: Text, words: Words) -> dict:
     """An attempt as the page has it: its times, what happened in order, the last check and two traces."""
     checks = attempt.checks
     failing = [goal for check in checks for goal in check["goals"] if goal["state"] != MET and goal["trace"]]
@@ -50,7 +50,9 @@ def told(attempt: Attempt, text) -> dict:
         "changes": attempt.changes,
         "times": times(attempt),
         "events": events(attempt),
-        "goals": [goal | {"said": text.goals.get(goal["key"], goal["key"])} for goal in checks[-1]["goals"]]
+        "goals": [
+            goal | {"said": text.goals.get(goal["key"]) or words.say(goal["key"])} for goal in checks[-1]["goals"]
+        ]
         if checks
         else [],
         "broken": failing[-1]["trace"] if failing else "",

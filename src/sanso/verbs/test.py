@@ -34,7 +34,12 @@ HEARTBEAT = 60  # seconds; a step that runs for longer says between whiles that 
 STAGE = re.compile(r"\[\S+ > (\S+)] Executing$")  # molecule's line at the start of each stage
 MOST_LANES = 3  # a scenario needs about one core, whose time its tests measure
 LANE_BYTES = 3 * 1024**3  # two machines, with 1.2 GB each once everything runs, and what tests them
-LONGEST = ("workshop", "alternative", "delivery", "pyinfra")  # begun first, or one lane would work on long after the others
+LONGEST = (
+    "workshop",
+    "alternative",
+    "delivery",
+    "pyinfra",
+)  # begun first, or one lane would work on long after the others
 MEMORY = Path("/proc/meminfo")
 
 
