@@ -41,6 +41,7 @@ def part(exercise: Exercise, progress: Progress, words: Words) -> dict:
 def told(attempt: Attempt, text: Text, words: Words) -> dict:
     """An attempt as the page has it: its times, what happened in order, the last check and two traces."""
     checks = attempt.checks
+    last = checks[-1]["goals"] if checks else []
     failing = [goal for check in checks for goal in check["goals"] if goal["state"] != MET and goal["trace"]]
     good = [goal for check in checks for goal in check["goals"] if goal["state"] == MET and goal["trace"]]
     return {
@@ -50,11 +51,7 @@ def told(attempt: Attempt, text: Text, words: Words) -> dict:
         "changes": attempt.changes,
         "times": times(attempt),
         "events": events(attempt),
-        "goals": [
-            goal | {"said": text.goals.get(goal["key"]) or words.say(goal["key"])} for goal in checks[-1]["goals"]
-        ]
-        if checks
-        else [],
+        "goals": [goal | {"said": text.goals.get(goal["key"]) or words.say(goal["key"])} for goal in last],
         "broken": failing[-1]["trace"] if failing else "",
         "mended": good[-1]["trace"] if good else "",
     }

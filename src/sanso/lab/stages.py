@@ -113,7 +113,8 @@ class Stages:
 
     def machine(self, state: str, stage: str = "", *plays: str, values: dict | None = None) -> Run:
         """Bring the machine into a state, and run playbooks on it."""
-        if self.described.hosts.keys() != {self.place.machine} or not self.described.machines:
+        described = self.described
+        if described.hosts.keys() != {self.place.machine} or not described.machines:
             raise Failure(
                 f"{relative(self.place.inventory)}/hosts.yml describes more, or less, than {self.place.machine}",
                 next_step="./sanso lab reset",
@@ -122,7 +123,7 @@ class Stages:
         log = new_log("lab")
         extra = ["-e", json.dumps(words)]
         with quietly():
-            return machines.run_playbook(self.described, *plays, *extra, log=log, verbose=self.verbose, next_step=AGAIN)
+            return machines.run_playbook(described, *plays, *extra, log=log, verbose=self.verbose, next_step=AGAIN)
 
     def play(self, *plays: str, values: dict | None = None) -> Run:
         with quietly():
