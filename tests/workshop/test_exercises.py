@@ -1,6 +1,7 @@
 """Every exercise, four ways: the good stack meets its goals, the fault doesn't, the solution does; reset restores.
 
-Reset is proved after what changed the machine most: a wrong solution, which must not meet the goals, or the right one.
+Reset, which is a start, is proved from the machine that the exercise before left, with something of a learner's on it.
+Then come wrong solutions (wrong-NAME.yml), which must not meet the goals, and on top of them the right one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import pytest
 from sanso.lab import goals
 from sanso.lab.exercise import exercises
 from sanso.lab.goals import MET, NOT_MET
+from sanso.ssh import Way
 from sanso.verbs import lab
 
 ALL = {each.folder.name: each for each in exercises()}
@@ -58,28 +60,34 @@ def seeds(exercise):
 
 
 @pytest.mark.parametrize(("name", "seed"), [(name, seed) for name in ALL for seed in seeds(ALL[name])])
-def test_fault_fails_as_promised_the_solution_mends_it_and_reset_restores_it(desk, name, seed):
+def test_reset_brings_the_fault_which_fails_as_promised_until_the_solution_mends_it(desk, name, seed):
     exercise = ALL[name]
-    begin(desk, exercise, seed)
-    for wrong in exercise.wrongs:
-        desk.stages.do([wrong], desk.values(desk.progress.last(exercise.id)))
-        found = lab.judge(desk, exercise, desk.progress.last(exercise.id))
-        assert found["state"] == NOT_MET, (wrong.name, found["goals"])
-    if exercise.wrongs:
-        begin(desk, exercise, seed)
+    reset(desk, exercise, seed)
     attempt = desk.progress.last(exercise.id)
+    fails_as_promised(desk, exercise, attempt)
+    for wrong in exercise.wrongs:
+        desk.stages.do([wrong], desk.values(attempt))
+        found = lab.judge(desk, exercise, attempt)
+        assert found["state"] == NOT_MET, (wrong.name, found["goals"])
     lab.apply_solution(desk, exercise, attempt)
     answer(exercise, attempt)
     found = lab.judge(desk, exercise, attempt)
     assert found["state"] == MET, found["goals"]
-    if not exercise.wrongs:
-        begin(desk, exercise, seed)
 
 
-def begin(desk, exercise, seed):
-    """Start or reset it, which is the same, and see that it fails as promised."""
+def reset(desk, exercise, seed):
+    """Start it on a machine, and in a folder, that were worked on: what was done there is gone, or kept."""
+    if not desk.place.inventory.exists():
+        desk.place.begin("before")
+        desk.stages.start(exercise, [], {}, good=True)
+    (desk.place.root / "app/changed.py").write_text(f"{exercise.id}\n")
+    way = Way.to(next(iter(desk.stages.described.hosts.values())))
+    assert way.run("sudo touch /root/changed").returncode == 0
     lab.begin(desk, exercise, seed)
-    fails_as_promised(desk, exercise, desk.progress.last(exercise.id))
+    assert way.run("sudo ls /root/changed").returncode == 2
+    assert not (desk.place.root / "app/changed.py").exists()
+    kept = [file.read_text() for file in desk.place.root.glob("kept/*/app/changed.py")]
+    assert f"{exercise.id}\n" in kept
 
 
 def fails_as_promised(desk, exercise, attempt):
