@@ -132,7 +132,7 @@ class Lab:
         except RuntimeError as error:
             raise Shut(str(error)) from error
         if done.failed:
-            raise NotMet("MySQL answers over its socket", done.stderr.strip())
+            raise NotMet("MySQL answers when it is asked over its socket", done.stderr.strip())
         return [row.split("\t") for row in done.stdout.splitlines()]
 
     # Judging
@@ -229,9 +229,20 @@ class Lab:
         said = f"{found[0]} reports from before" + (", not all as they were" if found[0] == counted[0] else "")
         self.expect(f"{counted[0]} reports from before, as they were", said, found == counted)
 
+    def tables_are_as_migrated(self):
+        """The app's tables and their revision are what the migrations of the release that serves make of nothing."""
+        here, anew = self.schema(), self.schema_made_anew()
+        differs = [f"missing: {each}" for each in sorted(anew - here)]
+        differs += [f"too many: {each}" for each in sorted(here - anew)]
+        self.expect("the tables that the app's migrations make", "; ".join(differs) or "the same", not differs)
+
     def schema(self, name: str = "") -> set[str]:
-        """The tables, columns and indexes of a schema, in words; the app's, unless another one is named."""
-        return {" ".join(row) for row in self.mysql(SCHEMA.replace("{schema}", name or self.app.name))}
+        """A schema's tables, columns, indexes and revision, in words; the app's, unless another is named."""
+        name = name or self.app.name
+        found = {" ".join(row) for row in self.mysql(SCHEMA.replace("{schema}", name))}
+        if "table alembic_version" in found:
+            found |= {f"revision {row[0]}" for row in self.mysql("SELECT version_num FROM alembic_version", name)}
+        return found
 
     def schema_made_anew(self) -> set[str]:
         """The same of what the migrations of the release that serves make of an empty schema, which goes again."""
