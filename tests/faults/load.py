@@ -17,8 +17,8 @@ class Load:
     """Clients that ask for `path` one time after the other, while the block runs; every second one stays connected.
 
     pause: in seconds, between two requests of one of them.
-    said: what came of the requests, the status (or the error's name) to how often. problems: each error, whole, and each
-    answer but 200.
+    said: what came of the requests, the status (or the error's name) to how often. problems: each error, whole, and
+    each answer but 200.
     """
 
     def __init__(self, server, name: str, path: str = "/readyz", clients: int = 8, pause: float = PAUSE):

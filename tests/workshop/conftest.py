@@ -14,6 +14,10 @@ import pytest
 from sanso.verbs.lab import Desk
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "wrong: a wrong solution, which must not pass")
+
+
 @pytest.fixture(scope="session")
 def desk():
     """A learner's, with a folder and a machine of their own."""
