@@ -340,7 +340,7 @@ def test_impossible_number_of_jobs_is_refused(sanso, tools, jobs):
 
 
 @pytest.mark.parametrize(
-    ("cores", "gib", "lanes"), [(1, 64, 1), (2, 24, 2), (2, 5, 1), (8, 64, 3), (8, 7, 2), (2, 1, 1), (None, 24, 1)]
+    ("cores", "gib", "lanes"), [(1, 64, 2), (2, 24, 3), (2, 5, 1), (8, 64, 3), (8, 7, 2), (2, 1, 1), (None, 24, 2)]
 )
 def test_lanes_are_as_many_as_cores_and_memory_allow(tmp_path, monkeypatch, cores, gib, lanes):
     memory = tmp_path / "meminfo"
@@ -352,7 +352,7 @@ def test_lanes_are_as_many_as_cores_and_memory_allow(tmp_path, monkeypatch, core
 
 def test_computer_that_does_not_tell_its_memory_has_lanes_by_its_cores(tmp_path, monkeypatch):
     monkeypatch.setattr(verb, "MEMORY", tmp_path / "none")
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     assert verb.lanes_here() == 2
 
 
