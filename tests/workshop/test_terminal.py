@@ -52,7 +52,7 @@ def terminal(desk):
     """A learner's terminal, in which ./sanso is this checkout's; without the launcher, which has its own tests."""
     assert shutil.which("tmux"), "tmux is needed; ./sanso test installs it"
     desk.place.begin("terminal")
-    desk.stages.ensure("app")  # which takes longer than anything that is typed
+    desk.stages.ensure()  # which takes longer than anything that is typed
     place = f"{desk.place.machine}@{desk.place.address}"
     own = {"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"], "SANSO_LAB": place}
     terminal = Terminal({**own, "TERM": "screen", "LANG": "C.UTF-8", "PS1": "$ "})

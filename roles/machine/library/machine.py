@@ -61,6 +61,8 @@ from ansible.module_utils.sanso_image import choose, ensure, require_space
 BOOT_SECONDS = 60  # 1.5 s is usual; a computer that is busy elsewhere takes longer
 HALT_SECONDS = 60  # MySQL takes the most of it
 HALT = signal.SIGRTMIN + 4  # systemd shuts down in order
+# Of apt, below a machine's root.
+ARCHIVES, LISTS, STAMP = "var/cache/apt/archives", "var/lib/apt/lists", "var/lib/apt/periodic/update-success-stamp"
 CGROUPS = [Path("/sys/fs/cgroup", at) for at in (".", "unified", "systemd")]
 
 
@@ -74,6 +76,8 @@ class Machine:
     known_hosts   its SSH host key, for the user's SSH client
 
     Its stages lie in `directory`/stages/<name>/<stage>: `upper` over the `lower` that stage.json names, written last.
+    What apt fetched for any of them lies in `packages` beside them, and above them in each machine that is made: it can
+    be built again without a network.
     """
 
     def __init__(self, params):
@@ -83,6 +87,7 @@ class Machine:
         self.home = self.base / "machines" / self.name
         self.root, self.record_file = self.home / "root", self.home / "machine.json"
         self.stages = self.base / "stages" / self.name
+        self.packages = self.stages / "packages"
         self.network = Network(params["bridge"], self.subnet, self.base / "ip_forward")
         # Held, by several at once, from when the bridge is there until a machine is plugged in.
         self.network_awaited = self.base / "network-awaited.lock"
@@ -151,6 +156,8 @@ class Machine:
                 require_space(self.base)
                 recipe = self.params["catalogue"].get(image)
                 lower = (record or stage).get("lower") or str(ensure(image, recipe, self.base))
+                if not record:
+                    lower = self.with_packages(lower)
                 with contextlib.ExitStack() as waiting:
                     with lock(self.base / "network.lock"):
                         self.check_address()
@@ -201,9 +208,30 @@ class Machine:
             known = (self.home / "known_hosts").read_text()
             lower = f"{target / 'upper'}:{record['lower']}"
             write_record(new / "stage.json", {**record, "lower": lower, "known_hosts": known})
+            self.keep_packages(new / "upper")
             new.rename(target)
             self.remove()
         return {"action": "saved", "changed": True}
+
+    def keep_packages(self, upper):
+        """Keep what apt has fetched: the packages, and the lists that they are in."""
+        for package in (upper / ARCHIVES).glob("*.deb"):
+            kept = self.packages / ARCHIVES / package.name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            if not kept.exists():
+                os.link(package, kept)
+        if (upper / LISTS).is_dir():
+            shutil.copytree(upper / LISTS, self.packages / LISTS, copy_function=shutil.copy2, dirs_exist_ok=True)
+
+    def with_packages(self, lower):
+        """The layers of a new machine, with the packages above them; apt takes their lists for today's."""
+        if not self.packages.exists():
+            return lower
+        stamp = self.packages / STAMP
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.touch()
+        others = [layer for layer in lower.split(":") if layer != str(self.packages)]
+        return ":".join([str(self.packages), *others])
 
     def forgotten(self):
         gone = self.absent()

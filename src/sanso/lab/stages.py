@@ -66,17 +66,20 @@ class Stages:
         """Those that a stage has, in their order; none where it is bare."""
         return list(LAYERS)[: list(LAYERS).index(stage) + 1] if stage in LAYERS else []
 
-    def ensure(self, stage: str):
-        """Have what comes before an exercise: every layer up to it, a stage each. The baseline lies in the place."""
+    def ensure(self):
+        """Have every layer built, a stage each: any exercise can be started then, and without a network.
+
+        The baseline lies in the place.
+        """
         built = json.loads(self.note.read_text()) if self.note.exists() else ""
         if self.known and built != sources():
             console.say("The project has changed since the machine's stages were built: building them anew.")
             self.forget()
-        wanted = self.layers(stage)
+        wanted = list(LAYERS)
         missing = [name for name in wanted if name not in self.known]
         if not missing:
             return
-        console.say(f"Building what comes before it, once: {', '.join(missing)}. That takes two minutes or so.")
+        console.say(f"Building what exercises start from, once: {', '.join(missing)}. That takes two minutes or so.")
         self.note.parent.mkdir(parents=True, exist_ok=True)
         self.note.write_text(json.dumps(sources()))
         over = wanted[wanted.index(missing[0]) - 1] if missing[0] != wanted[0] else ""
@@ -91,7 +94,7 @@ class Stages:
     def start(self, exercise: Exercise, drawn: Sequence[str], values: dict, *, good: bool = False):
         """Make the machine anew, in an exercise's start state; good: as it would be without any fault."""
         stage = exercise.good if good else exercise.stage
-        self.ensure(stage)
+        self.ensure()
         plays = [] if good else [*exercise.build, *([TASKS] if exercise.fault_files(drawn) else [])]
         files = [] if good else exercise.fault_files(drawn)
         lay_anew(self.kept_certificates, self.certificates)

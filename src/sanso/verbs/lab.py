@@ -132,7 +132,7 @@ def begin(desk: Desk, chosen: Exercise, seed: int | None = None):
     drawn = chosen.drawn(seed)
     # Before the machine is made: the folder is the exercise's from here on.
     attempt = desk.progress.begin(chosen.id, seed=seed, drawn=drawn, token=secrets.token_hex(4))
-    desk.stages.ensure(chosen.stage)  # over the baseline, without any fault
+    desk.stages.ensure()  # over the baseline, without any fault
     break_files(desk, chosen)
     desk.stages.start(chosen, drawn, desk.values(attempt))
     attempt.started = progress.timestamp()  # the learner's time begins when the machine is theirs

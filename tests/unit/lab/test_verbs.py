@@ -40,7 +40,7 @@ def test_start_says_what_is_known_and_how_to_go_on(sanso, machine):
     assert result.exit_code == 0, result.output
     for words in ("A title", "13: Permission denied", "The page comes.", "tier=web", "./sanso lab check"):
         assert words in result.output
-    assert machine == [("ensure", "app"), ("start", "6a", [])]
+    assert machine == ["ensure", ("start", "6a", [])]
 
 
 def test_start_in_japanese_stays_japanese(sanso, progress):

@@ -340,6 +340,36 @@ def test_machine_that_is_there_goes_on_over_its_own_layers(built, tmp_path):
     assert again.booted == [(first.booted[0][0], None)]
 
 
+def test_what_apt_fetched_for_a_stage_lies_above_those_before_it(built, tmp_path):
+    made = built()
+    made.present()
+    for name in (
+        "var/cache/apt/archives/a_1.deb",
+        "var/cache/apt/archives/lock",
+        "var/lib/apt/lists/archive_InRelease",
+    ):
+        file = made.home / "upper" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    made.params["stage"] = "os"
+    made.saved()
+    saved(built, "web", over="os")
+    packages = tmp_path / "stages/m/packages"
+    for stage, layers in {
+        "": "/image",
+        "web": f"{tmp_path}/stages/m/web/upper:{tmp_path}/stages/m/os/upper:/image",
+    }.items():
+        again = built(stage=stage, state="renewed")
+        again.present()
+        assert again.booted[0][0] == f"{packages}:{layers}"
+    files = {str(file.relative_to(packages)) for file in packages.rglob("*") if file.is_file()}
+    assert files == {
+        "var/cache/apt/archives/a_1.deb",
+        "var/lib/apt/lists/archive_InRelease",
+        "var/lib/apt/periodic/update-success-stamp",
+    }
+
+
 def test_renewed_machine_has_nothing_of_its_own_left(built, tmp_path):
     saved(built, "os")
     first = built(stage="os")
