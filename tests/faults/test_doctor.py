@@ -49,7 +49,12 @@ class Fault:
 RESTART = (
     "systemctl reset-failed 'app-{app}@current.*'; systemctl restart app-{app}@current.socket app-{app}@current.service"
 )
-NGINX = "systemctl reset-failed nginx.socket nginx.service; systemctl restart nginx.socket nginx.service"
+# Stopped first, which waits for its processes: one that is about to fail holds the sockets for another second, and they
+# could not be made anew.
+NGINX = (
+    "systemctl stop nginx.service nginx.socket; systemctl reset-failed nginx.socket nginx.service; "
+    "systemctl start nginx.socket nginx.service"
+)
 # What is written into the release that serves, and taken out again.
 INSERTED = "cp --preserve {release}/{file} /root/kept && cat >> {release}/{file} && " + RESTART
 TAKEN_OUT = "[ ! -e /root/kept ] || cp --preserve /root/kept {release}/{file}; rm -f /root/kept; " + RESTART
