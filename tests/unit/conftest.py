@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from traced_server import NAME, TracedServer
+from warm_pyinfra import WarmPyinfra
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +41,13 @@ def traced(ca, tmp_path):
     """A server on this computer that can be traced."""
     with TracedServer(tmp_path, ca) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def pyinfra(tmp_path_factory):
+    """pyinfra.run(words, folder) runs it with the environment of now."""
+    with WarmPyinfra(tmp_path_factory.mktemp("pyinfra")) as warm:
+        yield warm
 
 
 @pytest.fixture

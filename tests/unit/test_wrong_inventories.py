@@ -34,7 +34,7 @@ WRONG = {
 }
 COMMANDS = {
     "ansible": ["ansible-playbook", "-i", "{inventory}", "site.yml"],
-    "pyinfra": ["pyinfra", "-y", "--json", "@sanso/{inventory}", "deploys/site.py"],
+    "pyinfra": ["-y", "--json", "@sanso/{inventory}", "deploys/site.py"],
 }
 
 
@@ -46,12 +46,14 @@ def calls(tmp_path, monkeypatch):
     (folder / "ssh").write_text(f'#!/bin/sh\necho "$@" >> {calls}\nexit 255\n')
     (folder / "ssh").chmod(0o755)
     venv = Path(sys.executable).parent
-    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), str(venv), os.environ["PATH"]]))
+    path = os.pathsep.join([str(folder), str(venv), os.environ["PATH"]])
+    for name, value in {"PATH": path, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}.items():
+        monkeypatch.setenv(name, value)
     return calls
 
 
 @pytest.fixture
-def build(tmp_path, calls):
+def build(tmp_path, calls, pyinfra):
     """build(engine, groups, variables) runs it on a server that isn't there: (its exit code, what it said)."""
 
     def build(engine, groups, variables):
@@ -59,8 +61,10 @@ def build(tmp_path, calls):
         described = {"vars": {"apps": [APP], **variables}, "children": groups}
         inventory.write_text(yaml.safe_dump({"all": described}))
         command = [word.format(inventory=inventory) for word in COMMANDS[engine]]
-        environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        if engine == "pyinfra":
+            done = pyinfra.run(command, folder=ROOT)
+        else:
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         return done.returncode, " ".join((done.stdout + done.stderr).split())
 
     return build

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ role = Role("demo")
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(pyinfra, tmp_path, monkeypatch):
     """run(code, tasks, *options, files={…}) runs a deploy for a role with these tasks (YAML; {here} is a folder of the
     test's own): the finished process, with `changed`, the names of the operations that changed something.
     """
@@ -52,8 +51,7 @@ def run(tmp_path, monkeypatch):
             write(tmp_path / "roles/demo" / name, text.replace("{here}", str(tmp_path)))
         deploy = write(tmp_path / "deploy.py", DEPLOY.format(roles=str(tmp_path / "roles"), code=code))
         mode = ["--dry"] if "--dry" in options else ["-y"]
-        command = ["pyinfra", "--json", *mode, *options, f"@sanso/{tmp_path}/inventory", str(deploy)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        done = pyinfra.run(["--json", *mode, *options, f"@sanso/{tmp_path}/inventory", str(deploy)], folder=ROOT)
         done.changed = changed(done.stdout)
         return done
 
