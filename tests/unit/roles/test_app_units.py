@@ -35,6 +35,12 @@ def role():
 
 
 @pytest.fixture(scope="module")
+def released(role):
+    """What the app's release brings along: {name: text}."""
+    return role()["__app_release_files"]
+
+
+@pytest.fixture(scope="module")
 def rendered(role):
     """All units by their names, those of the pages too."""
     found = role()
@@ -56,9 +62,9 @@ def test_units_are_those_that_the_description_names(rendered):
 
 
 @pytest.mark.parametrize("unit", SANDBOXED)
-def test_unit_has_the_whole_sandbox(role, rendered, unit):
+def test_unit_has_the_whole_sandbox(released, rendered, unit):
     """That of the commands, which the release brings along as a file."""
-    sandbox = role()["__app_release_files"]["sandbox"].partition("[Network]")[0]
+    sandbox = released["sandbox"].partition("[Network]")[0]
     assert set(lines(sandbox)) - {"[Service]"} <= set(lines(rendered[unit]))
 
 
@@ -85,10 +91,9 @@ def test_redis_is_kept_from_what_the_app_may(rendered):
     assert not [line for line in found if "/srv/media" in line or "/shared" in line or "SupplementaryGroups" in line]
 
 
-def test_command_is_a_file_of_the_release_and_no_unit_s(role, rendered):
+def test_command_is_a_file_of_the_release_and_no_unit_s(released, rendered):
     """Where systemd would take its % and $ for its own."""
-    files = role()["__app_release_files"]
-    assert (files["commands/worker-mail"], files["commands/job-tidy"]) == ('celery "$X" 100%', "flask tidy")
+    assert (released["commands/worker-mail"], released["commands/job-tidy"]) == ('celery "$X" 100%', "flask tidy")
     assert not [unit for unit, text in rendered.items() if "celery" in text]
 
 
@@ -109,9 +114,9 @@ def test_unit_says(rendered, unit, line):
     assert line in lines(rendered[unit])
 
 
-def test_release_and_role_start_what_the_command_line_asks_for(role):
+def test_release_and_role_start_what_the_command_line_asks_for(role, released):
     wanted = ["app-shop@current.service", *apps.beside(APP)]
-    assert role()["__app_started"] == role()["__app_release_files"]["units/started"].split() == wanted
+    assert role()["__app_started"] == released["units/started"].split() == wanted
 
 
 def test_release_brings_along_the_units_that_are_rendered(role):
@@ -135,12 +140,12 @@ def test_workers_come_and_go_between_two_numbers(role, least, adapts):
     assert ("processes = 4" in ini, f"cheaper = {least}" in ini) == (True, adapts)
 
 
-def test_request_may_take_as_long_as_the_description_says(role):
-    assert "harakiri = 7" in role()["__app_release_files"]["uwsgi.ini"].splitlines()
+def test_request_may_take_as_long_as_the_description_says(released):
+    assert "harakiri = 7" in released["uwsgi.ini"].splitlines()
 
 
-def test_stop_wakes_the_master_by_a_signal_that_it_handles(role, rendered):
+def test_stop_wakes_the_master_by_a_signal_that_it_handles(released, rendered):
     """And that is ignored by one that doesn't handle it yet."""
     assert "while kill -s URG $MAINPID" in rendered["app-shop@.service"]
-    ini = role()["__app_release_files"]["uwsgi.ini"].splitlines()
+    ini = released["uwsgi.ini"].splitlines()
     assert f"hook-master-start = unix_signal:{signal.SIGURG.value} abs" in ini
