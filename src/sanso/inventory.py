@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import re
 import subprocess
+import threading
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 import jinja2
 
+from sanso import project
 from sanso.console import Failure
 from sanso.project import DEFAULT_INVENTORY, ROOT, relative
 
 CA_DIRECTORY = "~/.local/share/sanso/ca"  # nginx_local_ca_directory, where the inventory names none
 MACHINE_DIRECTORY = "/var/lib/sanso"  # machine_directory, likewise
+KEPT, MANY = 30, 200  # answers of Ansible that are kept; files of an inventory, from which on its answer isn't
 
 
 @dataclass
@@ -86,12 +93,11 @@ def read(path: Path | None = None) -> Inventory:
     """Read an inventory, the default one if `path` is None."""
     inventory = Inventory(path.resolve() if path else DEFAULT_INVENTORY)
     command = ["ansible-inventory", *inventory.words, "--list"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Failure(
-            f"the inventory {relative(inventory.path)} can't be read", evidence=done.stderr, next_step=" ".join(command)
-        )
-    data = json.loads(done.stdout)
+    kept = _kept(inventory)
+    said = kept.read_text() if kept and kept.exists() else _listed(inventory, command)
+    if kept and not kept.exists():
+        _keep(kept, said)
+    data = json.loads(said)
     variables = data.pop("_meta")["hostvars"]
     groups = {name: _hosts(data, name) for name in data}
     for name in sorted(set().union(*groups.values())):
@@ -100,6 +106,53 @@ def read(path: Path | None = None) -> Inventory:
     if not inventory.hosts:
         raise Failure(f"the inventory {relative(inventory.path)} has no hosts", next_step=" ".join(command))
     return inventory
+
+
+def _listed(inventory: Inventory, command: list[str]) -> str:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failure(
+            f"the inventory {relative(inventory.path)} can't be read", evidence=done.stderr, next_step=" ".join(command)
+        )
+    return done.stdout
+
+
+def _kept(inventory: Inventory) -> Path | None:
+    """Where Ansible's answer is kept, by all that it depends on: asking takes most of a second, over and over.
+
+    None where it depends on more than plain files, as a script's does, or would show what a vault hides.
+    """
+    if not inventory.path.is_dir():
+        return None
+    found = sorted(inventory.path.rglob("*"))
+    files = [path for path in found if path.is_file()]
+    if len(files) > MANY or any(path.is_symlink() and path.is_dir() for path in found):
+        return None
+    contents = {path: path.read_bytes() for path in files}
+    if any(is_more_than_said(path, content) for path, content in contents.items()):
+        return None
+    own = {name: value for name, value in os.environ.items() if name.startswith("ANSIBLE_")}
+    digest = hashlib.sha256(repr((inventory.path, sorted(own.items()), metadata.version("ansible-core"))).encode())
+    for path, content in {ROOT / "ansible.cfg": (ROOT / "ansible.cfg").read_bytes(), **contents}.items():
+        digest.update(repr((str(path), content)).encode())
+    return project.STATE / "inventories" / f"{digest.hexdigest()}.json"
+
+
+def is_more_than_said(path: Path, content: bytes) -> bool:
+    """Tell whether Ansible makes more of a file than what stands in it."""
+    runs = path.suffix not in (".yml", ".yaml") or os.access(path, os.X_OK)
+    return runs or b"$ANSIBLE_VAULT" in content or re.search(rb"(?m)^plugin:", content) is not None
+
+
+def _keep(kept: Path, said: str):
+    """For its reader alone; of all, the newest few stay."""
+    kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = kept.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+    new.touch(mode=0o600)
+    new.write_text(said)
+    new.rename(kept)
+    for old in sorted(kept.parent.glob("*.json"), key=project.last_written)[:-KEPT]:
+        old.unlink(missing_ok=True)
 
 
 def _hosts(data, group) -> set[str]:

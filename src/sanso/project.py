@@ -34,13 +34,16 @@ def now() -> datetime:
 
 
 def new_log(verb: str) -> Path:
-    """An empty log for this run, .sanso/logs/<verb>-<UTC time>.log; only the newest LOGS_KEPT stay."""
+    """An empty log for this run, .sanso/logs/<verb>-<UTC time>.log; of each verb, only the newest LOGS_KEPT stay."""
     logs = STATE / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{verb}-{now():%Y%m%dT%H%M%SZ}.log"
     log.touch()
     # With what lies beside it: the variables of that run, and parts, to which `test` writes what is not at its end.
-    files = {path: [path, path.with_suffix(".json"), *logs.glob(f"{path.name}.*")] for path in logs.glob("*-*Z.log")}
+    files = {
+        path: [path, path.with_suffix(".json"), *logs.glob(f"{path.name}.*")]
+        for path in logs.glob(f"{verb}-????????T??????Z.log")
+    }
     by_age = sorted(files, key=lambda path: max(map(last_written, files[path])))
     for old in by_age[:-LOGS_KEPT]:
         for file in files[old]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import json
 import socket
@@ -10,12 +11,22 @@ import ssl
 import struct
 import threading
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from sanso import load as bench
+
+
+@pytest.fixture(autouse=True)
+def swept():
+    """A client that is broken off leaves its transport to be collected: here, and not in whichever test comes next."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 class Server:

@@ -163,7 +163,7 @@ class Lanes:
                 while self.waiting or self.running:
                     self.start()
                     self.listen(show)
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or a fault of ours
             end(self.running)
             raise
         return self.found

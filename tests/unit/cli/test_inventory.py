@@ -97,3 +97,76 @@ def test_inventory_without_hosts_is_a_failure(hosts):
     hosts()
     with pytest.raises(Failure, match="has no hosts"):
         inventory.read()
+
+
+# What Ansible said is kept by all that it depends on
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "inventory"
+    (folder / "group_vars/all").mkdir(parents=True)
+    (folder / "hosts.yml").write_text("all:\n  hosts:\n    one:\n")
+    (folder / "group_vars/all/apps.yml").write_text("apps: []\n")
+    return folder
+
+
+@pytest.fixture
+def asked(programs):
+    """How often Ansible was asked."""
+    programs.fake("ansible-inventory", "print(json.dumps({'_meta': {'hostvars': {}}, 'all': {'hosts': ['one']}}))")
+    return lambda: len(programs.called("ansible-inventory"))
+
+
+def test_ansible_is_asked_once_about_the_same_inventory(folder, asked):
+    for _ in range(3):
+        assert inventory.read(folder).hosts.keys() == {"one"}
+    assert asked() == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "hosts.yml").write_text("all:\n  hosts:\n    two:\n"),
+        lambda folder: (folder / "group_vars/all/more.yml").write_text("more: 1\n"),
+        lambda folder: (folder / "group_vars/all/apps.yml").unlink(),
+        lambda folder: (folder / "group_vars/all/apps.yml").rename(folder / "group_vars/all/other.yml"),
+    ],
+    ids=["changed", "added", "removed", "renamed"],
+)
+def test_ansible_is_asked_again_after_any_change(folder, asked, change):
+    inventory.read(folder)
+    change(folder)
+    inventory.read(folder)
+    assert asked() == 2
+
+
+def test_ansible_is_asked_again_in_another_environment(folder, asked, monkeypatch):
+    inventory.read(folder)
+    monkeypatch.setenv("ANSIBLE_INVENTORY_ENABLED", "yaml")
+    inventory.read(folder)
+    assert asked() == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("hosts.ini", "one"),
+        ("cloud.yml", "plugin: amazon.aws.aws_ec2\n"),
+        ("group_vars/all/secrets.yml", "$ANSIBLE_VAULT;1.1;AES256\n3132\n"),
+        ("group_vars/all/one.yml", "key: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  3132\n"),
+    ],
+)
+def test_what_more_than_plain_files_say_or_a_vault_hides_is_never_kept(folder, asked, state, name, content):
+    (folder / name).write_text(content)
+    for _ in range(2):
+        inventory.read(folder)
+    assert asked() == 2
+    assert not (state / "inventories").exists()
+
+
+def test_what_is_kept_is_for_its_reader_alone(folder, asked, state):
+    inventory.read(folder)
+    (kept,) = (state / "inventories").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert kept.parent.stat().st_mode & 0o777 == 0o700

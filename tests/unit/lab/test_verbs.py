@@ -1,6 +1,7 @@
 """./sanso lab as a learner types it, on a machine that does as it is told."""
 
 import json
+import shutil
 
 import pytest
 
@@ -214,3 +215,9 @@ def test_machine_goes_and_progress_stays(started, machine, checkout):
     assert started("lab", "end").exit_code == 0
     assert machine[-1] == ("absent",)
     assert (checkout / "lab/progress.json").exists()
+
+
+def test_machine_goes_where_the_folder_went_before(started, machine, checkout):
+    shutil.rmtree(checkout / "lab")
+    assert started("lab", "end").exit_code == 0
+    assert machine[-1] == ("absent",)
