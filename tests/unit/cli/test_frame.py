@@ -106,6 +106,18 @@ def test_newest_logs_are_kept_and_no_more(state):
     assert not list(state.glob("logs/*.a-step"))
 
 
+def test_logs_of_one_verb_do_not_push_those_of_another_away(state):
+    long = project.new_log("test")
+    part = long.with_name(f"{long.name}.molecule-one")
+    part.write_text("half")
+    for number in range(2 * project.LOGS_KEPT):
+        (long.parent / f"lab-20260101T0000{number:02}Z.log").touch()
+    project.new_log("lab")
+    assert long.exists()
+    assert part.exists()
+    assert len(list(long.parent.glob("lab-*"))) == project.LOGS_KEPT
+
+
 def test_log_of_a_long_run_stays_while_other_verbs_come_and_go(state):
     logs = state / "logs"
     logs.mkdir(parents=True)
