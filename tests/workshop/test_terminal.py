@@ -84,7 +84,7 @@ def test_learner_sees_locates_and_mends_a_502(desk, terminal):
     assert "It lasts" in said
     code, said = terminal.type(f"{lab} list")
     assert re.search(r"6a +Four 502s: the first .*durable", said), said
-    assert terminal.type(f"{lab} report 6")[0] == 0
+    assert terminal.type(f"{lab} report 6a")[0] == 0
     assert "Permission denied" in (desk.place.root / "report-6a.html").read_text()
 
 
