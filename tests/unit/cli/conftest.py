@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def hosts(programs, monkeypatch):
                 groups.setdefault(group, {"hosts": []})["hosts"].append(name)
         data = {**groups, "_meta": {"hostvars": described}}
         programs.fake("ansible-inventory", f"print({json.dumps(data)!r})")
+        shutil.rmtree(project.STATE / "inventories", ignore_errors=True)  # no file of an inventory has changed
 
     return describe
 
