@@ -94,10 +94,12 @@ def read(path: Path | None = None) -> Inventory:
     inventory = Inventory(path.resolve() if path else DEFAULT_INVENTORY)
     command = ["ansible-inventory", *inventory.words, "--list"]
     kept = _kept(inventory)
-    said = kept.read_text() if kept and kept.exists() else _listed(inventory, command)
-    if kept and not kept.exists():
+    try:
+        data = json.loads(kept.read_text() if kept else _listed(inventory, command))
+    except FileNotFoundError:
+        said = _listed(inventory, command)
         _keep(kept, said)
-    data = json.loads(said)
+        data = json.loads(said)
     variables = data.pop("_meta")["hostvars"]
     groups = {name: _hosts(data, name) for name in data}
     for name in sorted(set().union(*groups.values())):
