@@ -11,7 +11,8 @@ import json
 from pathlib import Path
 
 import pytest
-from judge import Lab, NotMet, Shut
+from evidence import CouldNotCheck
+from judge import Lab, NotMet
 
 STATES = pytest.StashKey[dict]()
 
@@ -61,7 +62,7 @@ def judged(excinfo) -> dict:
         return {"state": "not met", "expected": error.expected, "found": error.found}
     if isinstance(error, AssertionError):
         return {"state": "not met", "found": str(error)}
-    said = error.said if isinstance(error, Shut) else f"{type(error).__name__}: {error}"
+    said = str(error) if isinstance(error, CouldNotCheck) else f"{type(error).__name__}: {error}"
     return {"state": "could not check", "found": said}
 
 

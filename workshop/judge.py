@@ -19,6 +19,8 @@ from pathlib import Path
 
 import client
 import servers
+from evidence import CouldNotCheck
+from testinfra.backend.base import CommandResult
 
 from sanso.project import ROOT
 from sanso.tracing import Call, CouldNotTrace, Evidence, Trace, follow
@@ -57,14 +59,6 @@ class NotMet(Exception):
         self.expected, self.found = expected, found
 
 
-class Shut(Exception):
-    """The machine could not be asked, which says nothing about the goal."""
-
-    def __init__(self, said: str):
-        super().__init__(said)
-        self.said = said
-
-
 class Lab:
     """inventory: the learner's; server, app: as tests/tiers know them; attempt: progress.Attempt, as data."""
 
@@ -80,7 +74,7 @@ class Lab:
     def of(cls, path: Path, attempt: Mapping) -> Iterator[Lab]:
         lab = cls(path, attempt)
         if lab.server.obstacle:
-            raise Shut(lab.server.obstacle)
+            raise CouldNotCheck(lab.server.obstacle)
         with lab._open:
             yield lab
 
@@ -112,25 +106,22 @@ class Lab:
 
     def run(self, command: str, *words: str) -> str:
         """What a command of the machine's root says, successful or not; each %s is one of the words, quoted."""
-        try:
-            done = self.server.host.run(command, *words)
-        except RuntimeError as error:  # ssh itself failed
-            raise Shut(str(error)) from error
+        done = self._done(command, *words)
         return (done.stdout or done.stderr).strip()
 
     def succeeds(self, command: str, *words: str) -> bool:
+        return self._done(command, *words).succeeded
+
+    def _done(self, command: str, *words: str) -> CommandResult:
         try:
-            return self.server.host.run(command, *words).succeeded
-        except RuntimeError as error:
-            raise Shut(str(error)) from error
+            return self.server.host.run(command, *words)
+        except RuntimeError as error:  # ssh itself failed
+            raise CouldNotCheck(str(error)) from error
 
     def mysql(self, query: str, *words: str) -> list[list[str]]:
         """The rows of a query, asked as root over the socket. MySQL that can't be asked is NotMet: it is a tier."""
         command = f"mysql {shlex.join(words)} --batch --skip-column-names --raw --execute=%s"
-        try:
-            done = self.server.host.run(command, query)
-        except RuntimeError as error:
-            raise Shut(str(error)) from error
+        done = self._done(command, query)
         if done.failed:
             raise NotMet("MySQL answers when it is asked over its socket", done.stderr.strip())
         return [row.split("\t") for row in done.stdout.splitlines()]

@@ -28,6 +28,7 @@ def good(desk, request):
     known = request.session.stash.setdefault(STAGE, "")
     if known != exercise.good:
         desk.place.begin("good")
+        desk.stages.ensure()
         desk.stages.start(exercise, [], {}, good=True)
         request.session.stash[STAGE] = exercise.good
     return exercise
@@ -89,9 +90,10 @@ def reset(desk, exercise, seed):
     """Start it on a machine, and in a folder, that were worked on: what was done there is gone, or kept."""
     if not desk.place.inventory.exists():
         desk.place.begin("before")
+        desk.stages.ensure()
         desk.stages.start(exercise, [], {}, good=True)
     (desk.place.root / "app/changed.py").write_text(f"{exercise.id}\n")
-    way = Way.to(next(iter(desk.stages.described.hosts.values())))
+    way = Way.to(desk.stages.host)
     assert way.run("sudo touch /root/changed").returncode == 0
     lab.begin(desk, exercise, seed)
     assert way.run("sudo ls /root/changed").returncode == 2

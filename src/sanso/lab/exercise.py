@@ -6,7 +6,7 @@ import hashlib
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +29,6 @@ SECTIONS = {
 HINTS = 3  # symptom, where to look, command
 KEYED = re.compile(r"^(?:- |### )`(?P<key>[a-z0-9-]+)`[::] ?(?P<said>.+)$", re.MULTILINE)
 OF_DIGEST = re.compile(r"<!-- of text\.en\.md (?P<digest>[0-9a-f]{12}) -->")
-KEYS = {"stage", "minutes", "durable", "restarts", "restart", "questions", "build", "solution", "draw", "good", "deed"}
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,8 @@ def exercises() -> list[Exercise]:
 
 def find(wanted: str) -> list[Exercise]:
     """Those that a number names: one, or the parts 6a, 6b, … of 6."""
-    found = [each for each in exercises() if wanted.lower().lstrip("0") in (each.id, str(each.number))]
-    found = found or [each for each in exercises() if wanted.strip("0") == "" and wanted and each.number == 0]
+    number = wanted.lower().lstrip("0") or wanted[:1]  # of 0 itself, one is left
+    found = [each for each in exercises() if number in (each.id, str(each.number))]
     if not found:
         known = ", ".join(each.id for each in exercises())
         raise Failure(f"there is no exercise {wanted}", evidence=f"These are: {known}", next_step="./sanso lab list")
@@ -135,7 +134,7 @@ def find(wanted: str) -> list[Exercise]:
 
 def read(folder: Path) -> Exercise:
     data = yaml.safe_load((folder / "exercise.yml").read_text()) or {}
-    if strange := data.keys() - KEYS:
+    if strange := data.keys() - ({each.name for each in fields(Exercise)} - {"folder"}):
         raise Failure(f"{folder.name}/exercise.yml has an unknown key: {', '.join(sorted(strange))}")
     questions = {key: Question(**said) for key, said in data.pop("questions", {}).items()}
     return Exercise(folder, questions=questions, **data)

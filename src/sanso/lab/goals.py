@@ -59,6 +59,7 @@ def could_not(message: str, log: Path) -> Failure:
 
 
 def environment() -> dict[str, str]:
+    """With what conftest.py imports: pytest reads that before it would add its own `pythonpath`."""
     paths = [str(ROOT / "src"), str(ROOT / "tests" / "tiers"), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 

@@ -4,8 +4,6 @@ a restart of the machine is survived.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sanso import drift
 from sanso.console import Failure
 from sanso.digest import origin
@@ -20,17 +18,8 @@ from sanso.ssh import Way
 KEPT, RESTARTED = "nothing-left-to-change", "survives-a-restart"
 
 
-@dataclass(frozen=True)
-class Verdict:
-    goals: list[Goal]
-
-    @property
-    def lasts(self) -> bool:
-        return goals.state(self.goals) == MET
-
-
-def judge(stages: Stages, place: Place, exercise: Exercise, attempt: Attempt) -> Verdict:
-    """Look in this order, and go no further than the first thing that doesn't hold."""
+def judge(stages: Stages, place: Place, exercise: Exercise, attempt: Attempt) -> list[Goal]:
+    """The two goals of what lasts, or the first of them alone where that isn't met."""
     known = origin.layers()
     built = [layer for layer in known if layer.name in stages.layers(exercise.good)]
     run = "site.yml" if len(built) == len(known) else " ".join(layer.playbook for layer in built)
@@ -39,14 +28,14 @@ def judge(stages: Stages, place: Place, exercise: Exercise, attempt: Attempt) ->
         left = drift.find(stages.described, "pyinfra", built)
     if left:
         found = "; ".join(dict.fromkeys(finding.what for finding in left))
-        return Verdict([Goal(KEPT, NOT_MET, expected, f"it would change: {found}")])
+        return [Goal(KEPT, NOT_MET, expected, f"it would change: {found}")]
     held = [Goal(KEPT, MET, expected)]
     restart(stages, exercise)
     after = goals.check(place, exercise, attempt, lasting=True)
     unit = exercise.restart or "the machine"
     expected, state = f"every goal is met after {unit} was restarted", goals.state(after)
     found = "; ".join(f"{goal.key}: {goal.found}" for goal in after if goal.state != MET)
-    return Verdict([*held, Goal(RESTARTED, state, expected, found)])
+    return [*held, Goal(RESTARTED, state, expected, found)]
 
 
 def restart(stages: Stages, exercise: Exercise):
@@ -56,8 +45,8 @@ def restart(stages: Stages, exercise: Exercise):
     else:
         stages.machine("restarted")
         script = "timeout 60 systemctl is-system-running --wait"
-    host = next(iter(stages.described.hosts.values()))
-    done = Way.to(host).run(script, seconds=90)
+    way = Way.to(stages.host)
+    done = way.run(script, seconds=90)
     if done.returncode == 255:
-        what, then = Way.to(host).explain(done.stderr)
+        what, then = way.explain(done.stderr)
         raise Failure(what, next_step=then)

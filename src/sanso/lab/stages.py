@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sanso import ansible, console, inventory, machines
 from sanso.console import COULD_NOT_CHECK, Failure
-from sanso.inventory import CA_DIRECTORY, MACHINE_DIRECTORY, Inventory
+from sanso.inventory import CA_DIRECTORY, MACHINE_DIRECTORY, Host, Inventory
 from sanso.lab.exercise import Exercise
 from sanso.lab.place import Place
 from sanso.project import ROOT, STATE, new_log, relative
@@ -41,6 +41,10 @@ class Stages:
     @property
     def described(self) -> Inventory:
         return inventory.read(self.place.inventory)
+
+    @property
+    def host(self) -> Host:
+        return next(iter(self.described.hosts.values()))
 
     @property
     def note(self) -> Path:
@@ -92,9 +96,8 @@ class Stages:
             over = name
 
     def start(self, exercise: Exercise, drawn: Sequence[str], values: dict, *, good: bool = False):
-        """Make the machine anew, in an exercise's start state; good: as it would be without any fault."""
+        """Make the machine anew from a stage, in an exercise's start state; good: as it would be without any fault."""
         stage = exercise.good if good else exercise.stage
-        self.ensure()
         plays = [] if good else [*exercise.build, *([TASKS] if exercise.fault_files(drawn) else [])]
         files = [] if good else exercise.fault_files(drawn)
         lay_anew(self.kept_certificates, self.certificates)
@@ -141,7 +144,7 @@ class Stages:
 
     def require(self):
         """Fail where the machine can't be asked, with what to do about it."""
-        host = next(iter(self.described.hosts.values()))
+        host = self.host
         if not machines.record(host):
             raise Failure(
                 f"the machine {host.name} doesn't exist",

@@ -205,9 +205,9 @@ def judge(desk: Desk, chosen: Exercise, attempt: Attempt, whether_it_lasts: bool
         lasting.restart(desk.stages, chosen)
     found = goals.check(desk.place, chosen, attempt)
     if whether_it_lasts and chosen.durable and goals.state(found) == MET:
-        found += lasting.judge(desk.stages, desk.place, chosen, attempt).goals
+        found += lasting.judge(desk.stages, desk.place, chosen, attempt)
     state = goals.state(found)
-    verdict = verdict_of(chosen, attempt, found, whether_it_lasts)
+    verdict = verdict_of(chosen, found)
     kept = {"at": progress.timestamp(), "state": state, "verdict": verdict, "goals": [asdict(each) for each in found]}
     attempt.checks.append(kept)
     attempt.changes = desk.place.changes()
@@ -218,7 +218,7 @@ def judge(desk: Desk, chosen: Exercise, attempt: Attempt, whether_it_lasts: bool
     return kept
 
 
-def verdict_of(chosen: Exercise, attempt: Attempt, found: list[Goal], whether_it_lasts: bool) -> str:
+def verdict_of(chosen: Exercise, found: list[Goal]) -> str:
     """What the attempt is worth by this check; empty where that can't be told."""
     shown = {goal.key: goal.state for goal in found}
     own = [goal for goal in found if goal.key not in (lasting.KEPT, lasting.RESTARTED)]
@@ -229,8 +229,7 @@ def verdict_of(chosen: Exercise, attempt: Attempt, found: list[Goal], whether_it
             return progress.STARTED
     if not chosen.durable:
         return progress.DONE
-    lasts = whether_it_lasts and shown.get(lasting.RESTARTED) == MET
-    return progress.DURABLE if lasts else progress.STOPGAP
+    return progress.DURABLE if shown.get(lasting.RESTARTED) == MET else progress.STOPGAP
 
 
 def show_check(desk: Desk, chosen: Exercise, attempt: Attempt, found: dict):

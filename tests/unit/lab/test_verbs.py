@@ -24,8 +24,8 @@ def judged(monkeypatch):
     def judged(state, *lasts):
         monkeypatch.setattr(goals, "check", lambda *_, **__: [PAGE[state]])
         keys = (lasting.KEPT, lasting.RESTARTED)
-        verdict = lasting.Verdict([Goal(key, each) for key, each in zip(keys, lasts, strict=False)])
-        monkeypatch.setattr(lasting, "judge", lambda *_: verdict)
+        told = [Goal(key, each) for key, each in zip(keys, lasts, strict=False)]
+        monkeypatch.setattr(lasting, "judge", lambda *_: told)
 
     return judged
 

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 
-from judge import Shut
+from evidence import CouldNotCheck
 
 OPEN = {22, 80, 443}
 CLOSED = (3306, 8125)
@@ -87,7 +87,7 @@ def offer(lab) -> str:
     words = [*lab.server.way.command(*nothing), "true"]
     said = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False).stderr
     if not (match := re.search(r"Permission denied \((.*)\)", said)):
-        raise Shut(f"ssh says {said.strip()}")
+        raise CouldNotCheck(f"ssh says {said.strip()}")
     return match[1]
 
 
