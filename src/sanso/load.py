@@ -166,15 +166,22 @@ class Load:
             return None
         finally:
             self.account.slowest = max(self.account.slowest, time.monotonic() - began)
+        try:
+            self.note(method, text, status, body, at)
+        except BaseException:  # a fault of ours: it ends the load
+            await leave(connection[1])
+            raise
+        if goes_on:
+            return connection
+        await leave(connection[1])
+        return None
+
+    def note(self, method: str, text: str, status: int, body: bytes, at: float):
         self.account.answers[method, status] += 1
         if status != WANTED[method]:
             self.account.problems.append(Problem(at, method, f"status {status}", body[:200].decode(errors="replace")))
         elif method == "POST":
             self.account.acknowledged.add(text)
-        if not goes_on:
-            await leave(connection[1])
-            return None
-        return connection
 
     async def ask(self, method: str, text: str, connection):
         kept = connection is not None
