@@ -288,8 +288,8 @@ class Trial:
         call("systemctl", "daemon-reload")
         call("systemctl", "start", f"{NAME}.timer", f"{NAME}.path")
 
-    def end(self, result: dict):
-        """Forget what was kept, and disarm."""
+    def end(self, result: dict, at_boot: bool = False):
+        """Forget what was kept, and disarm. at_boot: what waits for the return still has to wait for it."""
         write(self.last, json.dumps(result))
         gone = HOME / "ended"
         shutil.rmtree(gone, ignore_errors=True)
@@ -300,7 +300,9 @@ class Trial:
             (UNITS / f"{NAME}.{kind}").unlink(missing_ok=True)
         shutil.rmtree(DOOR, ignore_errors=True)
         call("systemctl", "stop", f"{NAME}.timer", f"{NAME}.path", check=False)
-        call("systemctl", "daemon-reload", check=False)
+        # systemd would forget the unit, and who waits for it. Left until the next reload, its condition keeps it quiet.
+        if not at_boot:
+            call("systemctl", "daemon-reload", check=False)
 
     def outcome(self, token: str) -> dict:
         """How the trial with this token ended; {} if it hasn't, or never was."""
@@ -339,7 +341,7 @@ class Trial:
         if "fail2ban" in services and is_active("fail2ban"):
             attempt(call, "systemctl", "reload", "fail2ban")
         result = {"token": manifest["token"], "kept": False, "problems": problems}
-        self.end(result)
+        self.end(result, at_boot=manifest["boot"] != boot())
         return result
 
     def put_back(self, file: dict):
