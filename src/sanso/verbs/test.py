@@ -50,8 +50,7 @@ MEMORY = Path("/proc/meminfo")
 class Step:
     """One command that proves something.
 
-    part: the word that selects it; counts_itself: whether its exit code is a test, beside those in its JUnit files;
-    alone: it takes all cores, so that nothing runs beside it.
+    part: the word that selects it; counts_itself: whether its exit code is a test, beside those in its JUnit files.
     """
 
     part: str
@@ -59,7 +58,6 @@ class Step:
     command: tuple[str, ...]
     folder: Path = ROOT
     counts_itself: bool = True
-    alone: bool = False
 
     @property
     def scenario(self) -> str:
@@ -75,7 +73,7 @@ def steps() -> list[Step]:
         Step("lint", "shellcheck", ("shellcheck", *SHELL_SCRIPTS)),
         Step("lint", "yamllint", ("yamllint", "--strict", ".")),
         Step("lint", "ansible-lint", ("ansible-lint", "--offline")),
-        Step("unit", "unit tests", ("pytest", *ALL_CORES, "tests/unit"), counts_itself=False, alone=True),
+        Step("unit", "unit tests", ("pytest", *ALL_CORES, "tests/unit"), counts_itself=False),
         Step("sample", "sample app", ("pytest", "tests"), folder=ROOT / "sample_app", counts_itself=False),
         Step("tracing", "tracing package", ("pytest", "tests"), folder=ROOT / "tracing", counts_itself=False),
     ]
@@ -169,17 +167,12 @@ class Lanes:
         return self.found
 
     def start(self):
-        """Start what there is room for. In their turn: none overtakes one that needs all cores."""
-        while self.waiting and self.has_room(self.waiting[0]):
+        """Start what there is room for, in their turn."""
+        while self.waiting and len(self.running) < self.jobs:
             runner = Runner(self.waiting.popleft(), self.log, self.heard, self.verbose, named=self.jobs > 1)
             self.running.append(runner)
             if not runner.start():
                 self.close(runner)
-
-    def has_room(self, step: Step) -> bool:
-        if step.alone or any(runner.step.alone for runner in self.running):
-            return not self.running
-        return len(self.running) < self.jobs
 
     def listen(self, show):
         """Hear what is said for a second at most, and close what has ended."""
@@ -201,11 +194,11 @@ class Lanes:
         self.found[runner.step] = runner.close()
 
 
-def turn(step: Step) -> tuple[int, int]:
-    """When a step is due where several run at once: one that needs all lanes after those that share them."""
+def turn(step: Step) -> int:
+    """When a step is due where several run at once: first what is quick, then the longest."""
     if not step.scenario:
-        return (1 if step.alone else 0, 0)
-    return (2, LONGEST.index(step.scenario) if step.scenario in LONGEST else len(LONGEST))
+        return -1
+    return LONGEST.index(step.scenario) if step.scenario in LONGEST else len(LONGEST)
 
 
 class Runner:

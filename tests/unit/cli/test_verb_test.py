@@ -261,18 +261,6 @@ def test_one_job_runs_one_step_at_a_time(sanso, tools, tmp_path):
     assert last_line(sanso("test", "--jobs", "1", "molecule")) == "sanso: 6 passed, 0 failed"
 
 
-def test_unit_tests_which_take_all_cores_run_alone(sanso, tools, tmp_path):
-    (tmp_path / "alone").mkdir()
-    folder = str(tmp_path / "alone")
-    tools.fake(
-        "pytest", ALONE.format(folder=folder, body=PYTEST.format(cases="<testcase/>", code=0).rpartition("sys.")[0])
-    )
-    wait = "import time; open(f'{folder}/molecule', 'w').close(); time.sleep(0.2); os.unlink(f'{folder}/molecule')"
-    tools.fake("molecule", f"folder = {folder!r}; {wait}")
-    tools.fake("ansible-lint", f"folder = {folder!r}; {wait}")
-    assert last_line(sanso("test", "--jobs", "3", "lint", "unit", "default")) == "sanso: 7 passed, 0 failed"
-
-
 def test_what_a_step_says_stays_together_in_the_log(sanso, tools, tmp_path, state):
     """Each waits for the other between its lines."""
     for name in ("default", "cluster"):
