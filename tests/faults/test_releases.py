@@ -176,7 +176,7 @@ def test_name_that_no_app_has_is_refused(play, release):
 @pytest.fixture
 def visitors(server, app):
     """People who ask for a page all the time: each of them gets one, also who comes in the middle of it."""
-    with Load(server, app.host_name, app.health_path, clients=4, pause=0.05) as found:
+    with Load(server, app.host_name, app.health_path, clients=4) as found:
         yield
     assert found.failed == Counter(), found.problems
 

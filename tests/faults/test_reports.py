@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import client
 import pytest
-from load import Load
+from load import PAUSE, Load
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def reporting(server, app):
         path, answers, over = f"/api/projects/sanso-{uuid.uuid4().hex}/errors", [], threading.Event()
 
         def report():
-            while not over.is_set():
+            while not over.wait(PAUSE):
                 body = {"type": "Probe", "message": uuid.uuid4().hex}
                 answer = client.request(server, app.host_name, path, "POST", body=body, seconds=30)
                 answers.append((body["message"], answer))

@@ -19,7 +19,7 @@ def wait_until(holds, seconds, said):
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, said()
-        time.sleep(0.2)
+        time.sleep(1)
 
 
 # What happens to the app, and how many requests can be inside of what is killed.
@@ -52,7 +52,7 @@ def test_workers_become_more_with_work_and_fewer_without(server, app):
         return len(workers(host, app)[1])
 
     wait_until(lambda: count() == least, 60 * (most - least), lambda: f"{count()} workers without any work")
-    with Load(server, app.host_name, "/", clients=4 * most):
+    with Load(server, app.host_name, "/", clients=4 * most, pause=0.02):
         wait_until(lambda: count() == most, 30, lambda: f"{count()} workers under load, not {most}")
     # One after the other; and it takes its time with those that it has just had to start again.
     wait_until(lambda: count() == least, 60 * (most - least), lambda: f"{count()} workers after the load, not {least}")
