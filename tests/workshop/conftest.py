@@ -11,7 +11,7 @@ import shutil
 
 import pytest
 
-from sanso.verbs.lab import Desk
+from sanso.lab.desk import Desk
 
 
 def pytest_configure(config):

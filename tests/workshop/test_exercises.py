@@ -14,7 +14,6 @@ from sanso.lab import goals
 from sanso.lab.exercise import exercises
 from sanso.lab.goals import MET, NOT_MET
 from sanso.ssh import Way
-from sanso.verbs import lab
 
 ALL = {each.folder.name: each for each in exercises()}
 # One machine is good for all exercises whose goals a stage meets by itself: in this order, it is seldom made anew.
@@ -49,7 +48,7 @@ def answer(exercise, attempt):
 def test_good_stack_meets_the_goals(desk, good):
     attempt = desk.progress.begin(good.id)
     answer(good, attempt)
-    found = lab.judge(desk, good, attempt)
+    found = desk.judge(good, attempt)
     assert found["state"] == MET, found["goals"]
 
 
@@ -66,9 +65,9 @@ def test_reset_brings_the_fault_which_fails_as_promised_until_the_solution_mends
     reset(desk, exercise, seed)
     attempt = desk.progress.last(exercise.id)
     fails_as_promised(desk, exercise, attempt)
-    lab.apply_solution(desk, exercise, attempt)
+    desk.solve(exercise, attempt)
     answer(exercise, attempt)
-    found = lab.judge(desk, exercise, attempt)
+    found = desk.judge(exercise, attempt)
     assert found["state"] == MET, found["goals"]
 
 
@@ -78,11 +77,11 @@ def test_reset_brings_the_fault_which_fails_as_promised_until_the_solution_mends
 )
 def test_wrong_solution_does_not_meet_the_goals(desk, wrong):
     exercise = ALL[wrong.parent.name]
-    lab.begin(desk, exercise, 0)
+    desk.begin(exercise, 0)
     attempt = desk.progress.last(exercise.id)
     answer(exercise, attempt)
     desk.stages.do([wrong], desk.values(attempt))
-    found = lab.judge(desk, exercise, attempt)
+    found = desk.judge(exercise, attempt)
     assert found["state"] == NOT_MET, found["goals"]
 
 
@@ -95,7 +94,7 @@ def reset(desk, exercise, seed):
     (desk.place.root / "app/changed.py").write_text(f"{exercise.id}\n")
     way = Way.to(desk.stages.host)
     assert way.run("sudo touch /root/changed").returncode == 0
-    lab.begin(desk, exercise, seed)
+    desk.begin(exercise, seed)
     assert way.run("sudo ls /root/changed").returncode == 2
     assert not (desk.place.root / "app/changed.py").exists()
     kept = [file.read_text() for file in desk.place.root.glob("kept/*/app/changed.py")]
@@ -103,7 +102,7 @@ def reset(desk, exercise, seed):
 
 
 def fails_as_promised(desk, exercise, attempt):
-    found = lab.judge(desk, exercise, attempt)
+    found = desk.judge(exercise, attempt)
     assert found["state"] == NOT_MET, found["goals"]
     said = " ".join(goal["found"] for goal in found["goals"] if goal["state"] == goals.NOT_MET)
     missing = [promise for promise in exercise.text().promises if promise not in said]

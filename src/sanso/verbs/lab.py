@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from sanso import console, options
 from sanso.console import COULD_NOT_CHECK, DONE, FAILED, Failure
-from sanso.lab import course, exercise, goals, lasting, progress, report
+from sanso.lab import course, exercise, lasting, progress, report
+from sanso.lab.desk import Desk
 from sanso.lab.exercise import LANGUAGES, Exercise
-from sanso.lab.goals import MET, NOT_MET, UNKNOWN, Goal
-from sanso.lab.place import Place
-from sanso.lab.progress import Attempt, Progress
-from sanso.lab.stages import Stages
-from sanso.lab.words import Words, spoken
+from sanso.lab.goals import MET, NOT_MET, UNKNOWN
+from sanso.lab.progress import Attempt
+from sanso.lab.words import Words
 from sanso.project import alone, relative
 from sanso.tracing import site_of, waterfall
 from sanso.verbs import trace as tracing
@@ -25,46 +22,6 @@ from sanso.verbs import trace as tracing
 WATCH_SECONDS = 3
 MARKS = {MET: "✓", NOT_MET: "✗", UNKNOWN: "?"}
 STYLES = {MET: "green", NOT_MET: "bold red", UNKNOWN: "yellow"}
-
-
-class Desk:
-    """What every verb needs: the learner's place, progress, language and machine."""
-
-    def __init__(self, verbose: bool = False):
-        self.place = Place.here()
-        self.progress = Progress.read(self.place.root / "progress.json")
-        self.stages = Stages(self.place, verbose)
-
-    @property
-    def words(self) -> Words:
-        return Words(self.language, self.place)
-
-    @property
-    def language(self) -> str:
-        """As it was chosen, or that of the terminal."""
-        return self.progress.language or spoken()
-
-    def current(self, wanted: str | None = None) -> tuple[Exercise, Attempt]:
-        """The exercise that is being done, and its attempt. wanted: its number, where the person says one."""
-        name = self.progress.current
-        if not name:
-            raise Failure("no exercise was started yet", next_step="./sanso lab start 0")
-        found = exercise.find(name)[0]
-        if wanted and found not in exercise.find(wanted):
-            raise Failure(
-                f"the machine is in exercise {found.id}, not in {wanted}", next_step=f"./sanso lab start {wanted}"
-            )
-        return found, self.progress.last(found.id)
-
-    def text(self, chosen: Exercise) -> exercise.Text:
-        return chosen.text(self.language)
-
-    def say(self, key: str, style: str = "", **values):
-        console.say(self.words.say(key, **values), style=style)
-
-    def values(self, attempt: Attempt) -> dict:
-        """What an exercise's task lists are told."""
-        return {"lab_token": attempt.token, "lab_folder": str(self.place.root)}
 
 
 @click.group(cls=options.InOrder)
@@ -112,39 +69,14 @@ def start(number, lang, verbose):
     with alone("lab start"):
         desk = Desk(verbose)
         desk.progress.language = lang or desk.progress.language
-        begin(desk, chosen_of(desk, exercise.find(number)))
+        chosen = chosen_of(desk, exercise.find(number))
+        desk.begin(chosen)
+        tell(desk, chosen)
 
 
 def chosen_of(desk: Desk, found: list[Exercise]) -> Exercise:
     """Of the parts of a number, the first one that isn't done yet."""
     return next((each for each in found if desk.progress.state(each.id) not in progress.ENDED), found[0])
-
-
-def begin(desk: Desk, chosen: Exercise, seed: int | None = None):
-    before = desk.progress.last(desk.progress.current) if desk.progress.current else None
-    if before:
-        before.changes = desk.place.changes() or before.changes
-        desk.progress.write()
-    seed = secrets.randbelow(10**6) if seed is None else seed
-    desk.say("starting", style="dim", id=chosen.id)
-    if kept := desk.place.begin(chosen.id):
-        desk.say("kept", where=relative(kept))
-    drawn = chosen.drawn(seed)
-    # Before the machine is made: the folder is the exercise's from here on.
-    attempt = desk.progress.begin(chosen.id, seed=seed, drawn=drawn, token=secrets.token_hex(4))
-    desk.stages.ensure()  # over the baseline, without any fault
-    break_files(desk, chosen)
-    desk.stages.start(chosen, drawn, desk.values(attempt))
-    attempt.started = progress.timestamp()  # the learner's time begins when the machine is theirs
-    desk.progress.write()
-    tell(desk, chosen)
-
-
-def break_files(desk: Desk, chosen: Exercise):
-    """What the exercise has wrong in the inventory and the app."""
-    desk.place.lay(chosen.folder / "fault")
-    desk.place.patch(chosen.folder / "fault.patch")
-    desk.place.note(f"Exercise {chosen.id}")
 
 
 def tell(desk: Desk, chosen: Exercise):
@@ -192,44 +124,10 @@ def check(ctx, number, whether_it_lasts, verbose):
     with alone("lab check"):
         desk = Desk(verbose)
         chosen, attempt = desk.current(number)
-        found = judge(desk, chosen, attempt, whether_it_lasts)
+        found = desk.judge(chosen, attempt, whether_it_lasts)
     console.result({"exercise": chosen.id, **found})
     show_check(desk, chosen, attempt, found)
     ctx.exit({NOT_MET: FAILED, UNKNOWN: COULD_NOT_CHECK}.get(found["state"], DONE))
-
-
-def judge(desk: Desk, chosen: Exercise, attempt: Attempt, whether_it_lasts: bool = False) -> dict:
-    """Check, and keep what was found."""
-    desk.stages.require()
-    if chosen.restarts:
-        lasting.restart(desk.stages, chosen)
-    found = goals.check(desk.place, chosen, attempt)
-    if whether_it_lasts and chosen.durable and goals.state(found) == MET:
-        found += lasting.judge(desk.stages, desk.place, chosen, attempt)
-    state = goals.state(found)
-    verdict = verdict_of(chosen, found)
-    kept = {"at": progress.timestamp(), "state": state, "verdict": verdict, "goals": [asdict(each) for each in found]}
-    attempt.checks.append(kept)
-    attempt.changes = desk.place.changes()
-    # What was shown stays shown; and a machine that is broken again doesn't undo what was done.
-    if attempt.state != progress.SHOWN:
-        attempt.state = max(attempt.state, verdict or attempt.state, key=progress.STATES.index)
-    desk.progress.write()
-    return kept
-
-
-def verdict_of(chosen: Exercise, found: list[Goal]) -> str:
-    """What the attempt is worth by this check; empty where that can't be told."""
-    shown = {goal.key: goal.state for goal in found}
-    own = [goal for goal in found if goal.key not in (lasting.KEPT, lasting.RESTARTED)]
-    match goals.state(own):
-        case goals.UNKNOWN:
-            return ""
-        case goals.NOT_MET:
-            return progress.STARTED
-    if not chosen.durable:
-        return progress.DONE
-    return progress.DURABLE if shown.get(lasting.RESTARTED) == MET else progress.STOPGAP
 
 
 def show_check(desk: Desk, chosen: Exercise, attempt: Attempt, found: dict):
@@ -328,7 +226,7 @@ def watch(ctx, seconds):
     before = None
     while True:
         with alone("lab watch"):
-            found = judge(desk, chosen, attempt)
+            found = desk.judge(chosen, attempt)
         now = [(each["key"], each["state"], each["found"]) for each in found["goals"]]
         if now != before:
             console.say(time.strftime("%H:%M:%S"), style="dim")
@@ -412,24 +310,13 @@ def solve(verbose):
         desk = Desk(verbose)
         chosen, attempt = desk.current()
         desk.stages.require()
-        apply_solution(desk, chosen, attempt)
+        desk.solve(chosen, attempt)
         attempt.state = progress.SHOWN
         desk.progress.write()
     desk.say("solved", style="bold")
     console.say(desk.words.localized(desk.text(chosen).hints[-1]))
     console.say()
     console.say(desk.words.localized(desk.text(chosen).afterwards))
-
-
-def apply_solution(desk: Desk, chosen: Exercise, attempt: Attempt):
-    """The learner's files as the solution has them: the baseline, or the fault's with solution/ over them."""
-    if kept := desk.place.begin(chosen.id):
-        desk.say("kept", where=relative(kept))
-    if (chosen.folder / "solution").is_dir():
-        break_files(desk, chosen)
-        desk.place.lay(chosen.folder / "solution")
-        desk.place.note(f"The solution of exercise {chosen.id}")
-    desk.stages.solve(chosen, attempt.drawn, desk.values(attempt))
 
 
 @verb()
@@ -442,7 +329,8 @@ def reset(verbose):
     with alone("lab reset"):
         desk = Desk(verbose)
         chosen, attempt = desk.current()
-        begin(desk, chosen, seed=attempt.seed)
+        desk.begin(chosen, seed=attempt.seed)
+        tell(desk, chosen)
         desk.say("reset", style="dim")
 
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from sanso import project
 from sanso.cli import main
 from sanso.lab import exercise, place
-from sanso.verbs import lab
+from sanso.lab.stages import Stages
 
 EXERCISE = """---
 minutes: 5
@@ -107,14 +107,13 @@ def checkout(tmp_path, monkeypatch, folder):
 def machine(checkout, monkeypatch):
     """What was done with the machine; it is there, and does as it is told."""
     done = []
-    stages = lab.Stages
-    monkeypatch.setattr(stages, "ensure", lambda self: done.append("ensure"))
+    monkeypatch.setattr(Stages, "ensure", lambda self: done.append("ensure"))
     monkeypatch.setattr(
-        stages, "start", lambda self, exercise, drawn, values: done.append(("start", exercise.id, drawn))
+        Stages, "start", lambda self, exercise, drawn, values: done.append(("start", exercise.id, drawn))
     )
-    monkeypatch.setattr(stages, "solve", lambda self, exercise, drawn, values: done.append(("solve", exercise.id)))
-    monkeypatch.setattr(stages, "machine", lambda self, state, *words: done.append((state, *words)))
-    monkeypatch.setattr(stages, "require", lambda self: None)
+    monkeypatch.setattr(Stages, "solve", lambda self, exercise, drawn, values: done.append(("solve", exercise.id)))
+    monkeypatch.setattr(Stages, "machine", lambda self, state, *words: done.append((state, *words)))
+    monkeypatch.setattr(Stages, "require", lambda self: None)
     return done
 
 

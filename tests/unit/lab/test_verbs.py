@@ -5,9 +5,11 @@ import shutil
 
 import pytest
 
+from sanso.console import COULD_NOT_CHECK, Failure
 from sanso.lab import goals, lasting
 from sanso.lab.goals import MET, NOT_MET, UNKNOWN, Goal
 from sanso.lab.progress import Progress
+from sanso.lab.stages import Stages
 
 PAGE = {state: Goal("page", state, "an answer", "none at all") for state in (MET, NOT_MET, UNKNOWN)}
 
@@ -184,13 +186,10 @@ def test_watch_ends_when_all_is_met_and_says_only_what_changes(started, judged, 
 
 
 def test_machine_that_died_can_not_be_checked_and_is_no_verdict(started, monkeypatch, progress):
-    from sanso.console import COULD_NOT_CHECK, Failure
-    from sanso.verbs import lab
-
     def gone(self):
         raise Failure("the machine lab doesn't run", next_step="./sanso lab reset", code=COULD_NOT_CHECK)
 
-    monkeypatch.setattr(lab.Stages, "require", gone)
+    monkeypatch.setattr(Stages, "require", gone)
     result = started("lab", "check")
     assert result.exit_code == 3
     assert "./sanso lab reset" in result.output
