@@ -65,7 +65,7 @@ class Desk:
         # Before the machine is made: the folder is the exercise's from here on.
         attempt = self.progress.begin(chosen.id, seed=seed, drawn=drawn, token=secrets.token_hex(4))
         self.stages.ensure()  # over the baseline, without any fault
-        self._break_files(chosen)
+        self._lay(chosen, "fault", f"Exercise {chosen.id}")
         self.stages.start(chosen, drawn, self.values(attempt))
         attempt.started = progress.timestamp()  # the learner's time begins when the machine is theirs
         self.progress.write()
@@ -90,12 +90,11 @@ class Desk:
         return kept
 
     def solve(self, chosen: Exercise, attempt: Attempt):
-        """The learner's files as the solution has them: the baseline, or the fault's with solution/ over them."""
+        """The learner's files as the solution has them: the baseline, or the fault's with the solution's over them."""
         self._lay_baseline(chosen)
-        if (chosen.folder / "solution").is_dir():
-            self._break_files(chosen)
-            self.place.lay(chosen.folder / "solution")
-            self.place.note(f"The solution of exercise {chosen.id}")
+        if (chosen.folder / "solution").is_dir() or (chosen.folder / "solution.patch").exists():
+            self._lay(chosen, "fault", f"Exercise {chosen.id}")
+            self._lay(chosen, "solution", f"The solution of exercise {chosen.id}")
         self.stages.solve(chosen, attempt.drawn, self.values(attempt))
 
     def values(self, attempt: Attempt) -> dict:
@@ -106,11 +105,11 @@ class Desk:
         if kept := self.place.begin(chosen.id):
             self.say("kept", where=relative(kept))
 
-    def _break_files(self, chosen: Exercise):
-        """What the exercise has wrong in the inventory and the app."""
-        self.place.lay(chosen.folder / "fault")
-        self.place.patch(chosen.folder / "fault.patch")
-        self.place.note(f"Exercise {chosen.id}")
+    def _lay(self, chosen: Exercise, what: str, message: str):
+        """What the exercise has wrong in the inventory and the app (`fault`), or mends there (`solution`)."""
+        self.place.lay(chosen.folder / what)
+        self.place.patch(chosen.folder / f"{what}.patch")
+        self.place.note(message)
 
 
 def verdict_of(chosen: Exercise, found: list[Goal]) -> str:

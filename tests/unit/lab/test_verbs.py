@@ -159,6 +159,20 @@ def test_solution_that_was_shown_is_no_merit(started, judged, progress, machine)
     assert progress().state("6a") == "shown"
 
 
+def test_solution_in_the_folder_lies_over_the_fault_and_without_one_the_baseline_is_back(sanso, checkout, folder):
+    app = checkout / "lab/app/app.py"
+    (folder / "fault/app").mkdir(parents=True)
+    (folder / "fault/app/app.py").write_text("broken\nwritten\n")
+    sanso("lab", "start", "6a")
+    assert app.read_text() == "broken\nwritten\n"
+    sanso("lab", "solve")
+    assert app.read_text() == "print(1)\n"
+    patch = "--- a/app/app.py\n+++ b/app/app.py\n@@ -1,2 +1,2 @@\n-broken\n+good\n written\n"
+    (folder / "solution.patch").write_text(patch)
+    sanso("lab", "solve")
+    assert app.read_text() == "good\nwritten\n"
+
+
 def test_reset_is_another_attempt_with_the_same_draw(started, progress):
     started("lab", "reset")
     first, second = progress().attempts["6a"]
