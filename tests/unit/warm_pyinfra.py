@@ -38,13 +38,15 @@ class WarmPyinfra:
 
 def wait_for_a_run() -> dict | None:
     """What is to run, in a child that is to run it; None at the end."""
+    from gevent import reinit
     from gevent.monkey import get_original
 
-    # gevent's own would start the loop that a run starts, and that no fork may inherit.
+    # gevent's own would run its loop here, and this process has nothing for it to do.
     fork, waitpid = get_original("os", ["fork", "waitpid"])
     for line in sys.stdin:
         child = fork()
         if not child:
+            reinit()  # both had one loop (loading Ansible asks ldconfig), and the end of a process could be missed
             return json.loads(line)
         _, status = waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
