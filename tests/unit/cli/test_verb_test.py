@@ -183,6 +183,8 @@ if sys.argv[1] == "test":
     )
     tools.fake("sudo")  # for who isn't root
     program = f"import pathlib, runpy, sanso.project as p; p.STATE = pathlib.Path({str(state)!r}); "
+    # Who runs the tests with nohup has it ignored.
+    program += "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     program += "runpy.run_module('sanso', run_name='__main__')"
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", program, "test", "--jobs", "2", *scenarios],
@@ -311,14 +313,16 @@ def test_failing_step_shows_what_it_said_as_a_whole(sanso, tools):
     assert "\nthree\nfour\n✗ shellcheck" in out
 
 
-def test_longest_scenarios_begin_first(tools, monkeypatch):
-    monkeypatch.setattr(verb, "LONGEST", ("cluster",))
-    assert [step.scenario for step in sorted(verb.steps(), key=verb.turn)][-2:] == ["cluster", "default"]
+def test_several_at_once_begin_with_what_is_quick_then_with_what_is_long(tools, monkeypatch):
+    monkeypatch.setattr(verb, "ORDER", ("cluster", "default", "unit"))
+    begun = [step.scenario or step.part for step in sorted(verb.steps(), key=verb.turn)]
+    assert begun[0] == "lint"
+    assert begun[-3:] == ["cluster", "default", "unit"]
 
 
-def test_scenarios_that_begin_first_are_there():
+def test_what_begins_in_an_order_is_there():
     there = {file.parent.name for file in (project.ROOT / "molecule").glob("*/molecule.yml")}
-    assert set(verb.LONGEST) <= there
+    assert set(verb.ORDER) == there | {"unit"}
 
 
 @pytest.mark.parametrize("jobs", ["0", "-1", "many"])
