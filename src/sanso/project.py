@@ -59,10 +59,13 @@ def last_written(path: Path) -> float:
 
 
 @contextlib.contextmanager
-def alone(verb: str):
-    """Hold the checkout's lock, or fail with who has it: two runs would change the same servers at once."""
+def alone(verb: str, folder: str = ""):
+    """Hold the checkout's lock, or fail with who has it: two runs would change the same servers at once.
+
+    folder: of the checkout, where that has servers of its own, and so a lock.
+    """
     STATE.mkdir(exist_ok=True)
-    with (STATE / "run.lock").open("a+") as file:
+    with (STATE / f"{folder or 'run'}.lock").open("a+") as file:
         file.seek(0)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,7 +76,7 @@ def alone(verb: str):
             except ValueError:  # it is just starting
                 who = "another ./sanso"
             raise Failure(
-                f"{who} is at work in this checkout", next_step="wait for it to end, then try again"
+                f"{who} is at work in {folder or 'this checkout'}", next_step="wait for it to end, then try again"
             ) from None
         holder = {"verb": verb, "user": getpass.getuser(), "pid": os.getpid(), "since": now().isoformat()}
         file.truncate(0)

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import click
 
-from sanso import console, options
+from sanso import console, options, project
 from sanso.console import COULD_NOT_CHECK, DONE, FAILED, Failure
 from sanso.lab import course, exercise, lasting, progress, report
 from sanso.lab.desk import Desk
 from sanso.lab.exercise import LANGUAGES, Exercise
 from sanso.lab.goals import MET, NOT_MET, UNKNOWN
+from sanso.lab.place import Place
 from sanso.lab.progress import Attempt
 from sanso.lab.words import Words
-from sanso.project import alone, relative
+from sanso.project import relative
 from sanso.tracing import site_of, waterfall
 from sanso.verbs import trace as tracing
 
@@ -34,6 +35,11 @@ def lab():
 
 
 verb = lab.command  # each verb below
+
+
+def alone(what: str):
+    """One of them at a time in the learner's folder, whatever else is built in this checkout meanwhile."""
+    return project.alone(f"lab {what}", Place.here().folder)
 
 
 @verb("list")
@@ -66,7 +72,7 @@ def start(number, lang, verbose):
 
     Any exercise can be started alone; a second start is another attempt. What you changed is moved away first.
     """
-    with alone("lab start"):
+    with alone("start"):
         desk = Desk(verbose)
         desk.progress.language = lang or desk.progress.language
         chosen = chosen_of(desk, exercise.find(number))
@@ -121,7 +127,7 @@ def check(ctx, number, whether_it_lasts, verbose):
 
     Exit codes: 0 all met, 1 a goal is not met, 3 a goal could not be checked.
     """
-    with alone("lab check"):
+    with alone("check"):
         desk = Desk(verbose)
         chosen, attempt = desk.current(number)
         found = desk.judge(chosen, attempt, whether_it_lasts)
@@ -225,7 +231,7 @@ def watch(ctx, seconds):
     desk.say("watching", style="dim", seconds=seconds)
     before = None
     while True:
-        with alone("lab watch"):
+        with alone("watch"):
             found = desk.judge(chosen, attempt)
         now = [(each["key"], each["state"], each["found"]) for each in found["goals"]]
         if now != before:
@@ -306,7 +312,7 @@ def answers_of(chosen: Exercise, said: tuple[str, ...]) -> dict[str, str]:
 @options.verbose
 def solve(verbose):
     """Show the solution, and make it so. The attempt counts as shown."""
-    with alone("lab solve"):
+    with alone("solve"):
         desk = Desk(verbose)
         chosen, attempt = desk.current()
         desk.stages.require()
@@ -326,7 +332,7 @@ def reset(verbose):
 
     That is another attempt; what you changed is moved away first.
     """
-    with alone("lab reset"):
+    with alone("reset"):
         desk = Desk(verbose)
         chosen, attempt = desk.current()
         desk.begin(chosen, seed=attempt.seed)
@@ -389,7 +395,7 @@ def class_(files, html):
 )
 def end(forget):
     """Remove the machine. Your progress and your files stay."""
-    with alone("lab end"):
+    with alone("end"):
         desk = Desk()
         if not desk.place.inventory.exists():
             desk.place.begin("end")  # the folder was removed, and the machine may be there still

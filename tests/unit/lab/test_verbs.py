@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from sanso import project
 from sanso.console import COULD_NOT_CHECK, Failure
 from sanso.lab import goals, lasting
 from sanso.lab.goals import MET, NOT_MET, UNKNOWN, Goal
@@ -44,6 +45,16 @@ def test_start_says_what_is_known_and_how_to_go_on(sanso, machine):
     for words in ("A title", "13: Permission denied", "The page comes.", "tier=web", "./sanso lab check"):
         assert words in result.output
     assert machine == ["ensure", ("start", "6a", [])]
+
+
+def test_start_waits_for_nobody_but_the_lab_itself(sanso):
+    with project.alone("up"):
+        assert sanso("lab", "start", "6a").exit_code == 0
+    with project.alone("lab check", "lab"):
+        result = sanso("lab", "start", "6a")
+    assert result.exit_code == 1
+    assert "./sanso lab check of " in result.output
+    assert "is at work in lab" in result.output
 
 
 def test_start_in_japanese_stays_japanese(sanso, progress):
