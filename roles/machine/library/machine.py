@@ -59,6 +59,7 @@ from ansible.module_utils.sanso_host import MachineError, Network, is_locked, lo
 from ansible.module_utils.sanso_image import choose, ensure, require_space
 
 BOOT_SECONDS = 60  # 1.5 s is usual; a computer that is busy elsewhere takes longer
+ANSWER_SECONDS = 20  # who has asked sshd too often is refused for 15 (PerSourcePenalties)
 HALT_SECONDS = 60  # MySQL takes the most of it
 HALT = signal.SIGRTMIN + 4  # systemd shuts down in order
 # Of apt, below a machine's root.
@@ -129,6 +130,17 @@ class Machine:
         except OSError:
             return False
 
+    def serves(self):
+        """Tell whether it runs and answers. A busy one has some seconds for it; one that shuts down ends meanwhile."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while self.nspawn:
+            if self.answers():
+                return True
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+        return False
+
     # What can be made of it
 
     def present(self):
@@ -150,7 +162,7 @@ class Machine:
                 else:
                     image, notice = choose(self.params["image"], self.params["catalogue"], self.base)
                 self.remove()  # what a run that was broken off left
-            if record and self.nspawn and self.answers():
+            if record and self.serves():
                 action = "unchanged"
             else:
                 require_space(self.base)

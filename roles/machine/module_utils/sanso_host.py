@@ -149,12 +149,11 @@ class Network:
 def set_names(machine, address, names):
     """Let this computer know a machine by `names` (a list; empty: forget it). Returns whether /etc/hosts changed."""
     mark = f"# sanso machine {machine}"
-    before = HOSTS.read_text()
-    lines = [line for line in before.splitlines() if not line.endswith(mark)]
-    if names:
-        lines.append(f"{address} {' '.join(names)} {mark}")
-    after = "\n".join(lines) + "\n"
-    if after == before:
+    lines = HOSTS.read_text().splitlines()
+    mine = [line for line in lines if line.endswith(mark)]
+    wanted = [f"{address} {' '.join(names)} {mark}"] if names else []
+    if mine == wanted:
         return False
+    after = "\n".join([line for line in lines if line not in mine] + wanted) + "\n"
     HOSTS.write_text(after)  # in place: in a container it is a mount, which can't be replaced
     return True

@@ -151,6 +151,7 @@ def test_names_are_added_once_and_taken_away_again(host, hosts_file):
 def test_names_of_other_machines_stay(host, hosts_file):
     host.set_names("m", "10.77.0.9", ["a.test"])
     host.set_names("m2", "10.77.0.8", ["b.test"])
+    assert not host.set_names("m", "10.77.0.9", ["a.test"])
     host.set_names("m2", "10.77.0.8", [])
     assert "a.test" in hosts_file.read_text()
 
@@ -423,6 +424,27 @@ def test_machine_that_does_not_shut_down_is_an_error_and_goes_on(machine, host, 
     monkeypatch.setattr(made, "end", lambda *_: False)
     with pytest.raises(host.MachineError, match="runs 60 s after it was told to shut down"):
         made.halt()
+
+
+@pytest.mark.parametrize(
+    ("runs", "answers", "serves"),
+    [
+        ([True], [True], True),
+        ([True, True], [False, True], True),  # busy at first
+        ([True, False], [False], False),  # it was shutting down
+        ([True, True], [False, False], False),  # shut to everybody
+        ([False], [], False),
+    ],
+)
+def test_running_machine_has_some_seconds_to_answer(machine, monkeypatch, runs, answers, serves):
+    made = machine()
+    monkeypatch.setattr(type(made), "nspawn", property(lambda self: runs.pop(0) or None))
+    monkeypatch.setattr(type(made), "answers", lambda self: answers.pop(0))
+    clock = iter([0, 5, 21])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    assert made.serves() is serves
+    assert (runs, answers) == ([], [])
 
 
 class Group:
